@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef _LINUX_MEMFILE_H
+#define _LINUX_MEMFILE_H
+
+#include <linux/bits.h>
+#include <linux/interval_tree.h>
+#include <linux/mm.h>
+#include <linux/types.h>
+
+struct file;
+struct inode;
+struct memfile_consumer;
+struct module;
+
+/**
+ * DOC: memory files
+ *
+ * A memory file is a file whose pages belong to a guest.  Each of its page
+ * offsets is either shared (the host may map the page) or private (nobody but
+ * the consumer may reach it).  The file is the only place that knows which.
+ *
+ * Two kinds of code use it:
+ *
+ * - the owner creates the file with memfile_create() and hears about the end
+ *   of it (struct memfile_owner_ops);
+ * - consumers put pages of the file into a secondary MMU.  Each registers a
+ *   range of the file with memfile_register(), is told before pages of that
+ *   range go away (struct memfile_consumer_ops, the notifier), and asks for
+ *   pages with memfile_get_pfn() (the pfn ops).
+ *
+ * KVM is both: every KVM_CREATE_GUEST_MEMFD makes it an owner, and every
+ * memslot on such a file is a consumer.
+ *
+ * No event is lost for want of a consumer: what is in the file and in which
+ * state is found when a page is asked for, so a file may be populated first
+ * and bound later.
+ *
+ * Lock order, outermost first::
+ *
+ *	mmap_lock
+ *	  mapping->invalidate_lock		(of the file)
+ *	    folio lock
+ *	      memfile->consumers_lock
+ *	        locks that a consumer's callback takes
+ *
+ * A consumer must not take any of these in its callbacks, nor a lock under
+ * which it calls back into this interface.
+ */
+
+/**
+ * enum memfile_state - who may reach a page of a memory file
+ * @MEMFILE_SHARED: The host may map the page, and so may consumers.
+ * @MEMFILE_PRIVATE: Only the consumer may reach it; a host access to a mapping
+ *	of the page is a SIGBUS.
+ *
+ * The values are bits, so that a set of states fits an unsigned int.
+ */
+enum memfile_state {
+	MEMFILE_SHARED	= BIT(0),
+	MEMFILE_PRIVATE	= BIT(1),
+};
+
+/* Flags of memfile_create() */
+#define MEMFILE_MMAP		BIT(0)	/* mmap() is allowed */
+#define MEMFILE_INIT_SHARED	BIT(1)	/* offsets start shared, not private */
+
+/**
+ * struct memfile_owner_ops - what the creator of a memory file provides
+ * @owner: Module of these functions.  Pinned until the last page of the last
+ *	file is freed, which is later than the last fput().
+ * @release: The last reference to @file is gone.  Consumers that live as long
+ *	as the file must be unregistered here.  May sleep; no locks held.
+ * @reclaim: Take @nr pages from @pfn on, that were private, back from
+ *	whatever hardware guards them, before they are freed.  If it fails the
+ *	pages are leaked: whoever got them next would fault.  Called under the
+ *	folio lock, may sleep.  Optional.
+ */
+struct memfile_owner_ops {
+	struct module *owner;
+	void (*release)(struct file *file);
+	int (*reclaim)(unsigned long pfn, unsigned long nr);
+};
+
+/**
+ * struct memfile_invalidation - pages that are about to go away
+ * @start: First page offset.
+ * @end: Page offset behind the last one.
+ * @states: Set of enum memfile_state bits: the states that occur in the range,
+ *	and so the kinds of mappings that a consumer may have of it.
+ */
+struct memfile_invalidation {
+	pgoff_t start;
+	pgoff_t end;
+	unsigned int states;
+};
+
+/**
+ * struct memfile_consumer_ops - the notifier: what a consumer is told
+ * @owner: Module of these functions.  Pinned while a consumer is registered.
+ * @invalidate_start: From now until @invalidate_end nothing in the range may be
+ *	mapped, and when this returns nothing is mapped: neither in the page
+ *	tables of the secondary MMU nor in its TLBs.  A page that was handed out
+ *	by memfile_get_pfn() but is not mapped yet must not be mapped any more.
+ *	Required.
+ * @invalidate_end: The pages are gone, or stay (a poisoned page does); from now
+ *	on memfile_get_pfn() gives the new truth.  Called exactly once for each
+ *	@invalidate_start, with the same range.  Required.
+ * @prepare: A private page is about to be handed out by memfile_get_pfn().
+ *	Make the @nr pages from @pfn on, which back @index onwards, usable for
+ *	this consumer only.  Called for every lookup, so it must be idempotent.
+ *	Under invalidate_lock (shared) and the folio lock, may sleep.  An error
+ *	becomes that of memfile_get_pfn().  Optional.
+ * @allocated: fallocate() has allocated the range, which may be mapped ahead of
+ *	the first fault.  Under invalidate_lock (shared), may sleep.  Optional.
+ *
+ * Ranges are half-open and clipped to the one the consumer registered.
+ *
+ * The two invalidate callbacks run with invalidate_lock held exclusively, or,
+ * for memory failure, under the folio lock of the poisoned page.  They may
+ * sleep, and may run for several ranges at the same time.
+ */
+struct memfile_consumer_ops {
+	struct module *owner;
+	void (*invalidate_start)(struct memfile_consumer *consumer,
+				 const struct memfile_invalidation *inv);
+	void (*invalidate_end)(struct memfile_consumer *consumer,
+			       const struct memfile_invalidation *inv);
+	int (*prepare)(struct memfile_consumer *consumer, pgoff_t index,
+		       unsigned long pfn, unsigned long nr);
+	void (*allocated)(struct memfile_consumer *consumer, pgoff_t start,
+			  pgoff_t end);
+};
+
+/**
+ * struct memfile_consumer - one registration for a range of a memory file
+ * @ops: Set by the consumer before memfile_register().
+ * @domain: The secondary MMU, whatever identifies it.  Set by the consumer
+ *	before memfile_register().  Ranges of one domain do not overlap:
+ *	hardware that guards private pages knows one guest address for each.
+ * @inode: The file's inode while registered, else NULL.
+ * @node: The range, in page offsets.
+ *
+ * To be embedded in an object of the consumer's.  @inode and @node belong to
+ * the library.
+ */
+struct memfile_consumer {
+	const struct memfile_consumer_ops *ops;
+	void *domain;
+	struct inode *inode;
+	struct interval_tree_node node;
+};
+
+/**
+ * struct memfile_pfn - a page that memfile_get_pfn() handed out
+ * @page: The page, with a reference for the caller.
+ * @pfn: Its page frame number.
+ * @order: Largest order at which the page may be mapped: the naturally aligned
+ *	block of this order around the offset is physically contiguous,
+ *	naturally aligned, and in one state.
+ * @state: The state of all of it.
+ */
+struct memfile_pfn {
+	struct page *page;
+	unsigned long pfn;
+	unsigned int order;
+	enum memfile_state state;
+};
+
+struct file *memfile_create(const char *name, loff_t size, unsigned int flags,
+			    const struct memfile_owner_ops *ops, void *data);
+void *memfile_owner_data(const struct file *file,
+			 const struct memfile_owner_ops *ops);
+unsigned int memfile_flags(const struct file *file);
+
+int memfile_register(struct file *file, struct memfile_consumer *consumer,
+		     pgoff_t start, unsigned long nr);
+void memfile_unregister(struct memfile_consumer *consumer);
+
+int memfile_get_pfn(struct memfile_consumer *consumer, pgoff_t index,
+		    struct memfile_pfn *mp);
+int memfile_populate(struct memfile_consumer *consumer, pgoff_t index,
+		     int (*fill)(unsigned long pfn, void *arg), void *arg);
+
+/**
+ * memfile_put_pfn - give back what memfile_get_pfn() handed out
+ * @mp: The page.
+ *
+ * Context: Any.
+ */
+static inline void memfile_put_pfn(const struct memfile_pfn *mp)
+{
+	put_page(mp->page);
+}
+
+#endif /* _LINUX_MEMFILE_H */

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#undef TRACE_SYSTEM
+#define TRACE_SYSTEM memfile
+
+#if !defined(_TRACE_MEMFILE_H) || defined(TRACE_HEADER_MULTI_READ)
+#define _TRACE_MEMFILE_H
+
+#include <linux/fs.h>
+#include <linux/memfile.h>
+#include <linux/tracepoint.h>
+
+TRACE_DEFINE_ENUM(MEMFILE_SHARED);
+TRACE_DEFINE_ENUM(MEMFILE_PRIVATE);
+
+#define show_memfile_state(state)			\
+	__print_symbolic(state,				\
+			 { MEMFILE_SHARED, "shared" },	\
+			 { MEMFILE_PRIVATE, "private" })
+
+DECLARE_EVENT_CLASS(memfile_page,
+	TP_PROTO(const struct inode *inode, pgoff_t index, unsigned long pfn,
+		 enum memfile_state state),
+	TP_ARGS(inode, index, pfn, state),
+	TP_STRUCT__entry(
+		__field(u64, ino)
+		__field(pgoff_t, index)
+		__field(unsigned long, pfn)
+		__field(unsigned int, state)
+	),
+	TP_fast_assign(
+		__entry->ino = inode->i_ino;
+		__entry->index = index;
+		__entry->pfn = pfn;
+		__entry->state = state;
+	),
+	TP_printk("ino=%llu index=0x%lx pfn=0x%lx state=%s",
+		  __entry->ino, __entry->index, __entry->pfn,
+		  show_memfile_state(__entry->state))
+);
+
+DEFINE_EVENT(memfile_page, memfile_allocate,
+	TP_PROTO(const struct inode *inode, pgoff_t index, unsigned long pfn,
+		 enum memfile_state state),
+	TP_ARGS(inode, index, pfn, state)
+);
+
+DEFINE_EVENT(memfile_page, memfile_free,
+	TP_PROTO(const struct inode *inode, pgoff_t index, unsigned long pfn,
+		 enum memfile_state state),
+	TP_ARGS(inode, index, pfn, state)
+);
+
+TRACE_EVENT(memfile_invalidate,
+	TP_PROTO(const struct inode *inode, pgoff_t start, pgoff_t end),
+	TP_ARGS(inode, start, end),
+	TP_STRUCT__entry(
+		__field(u64, ino)
+		__field(pgoff_t, start)
+		__field(pgoff_t, end)
+	),
+	TP_fast_assign(
+		__entry->ino = inode->i_ino;
+		__entry->start = start;
+		__entry->end = end;
+	),
+	TP_printk("ino=%llu range=[0x%lx,0x%lx)",
+		  __entry->ino, __entry->start, __entry->end)
+);
+
+#endif /* _TRACE_MEMFILE_H */
+
+/* This part must be outside protection */
+#include <trace/define_trace.h>

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Who has to hear about a range of a memory file, and the telling.
+ *
+ * A consumer that is told of the start of an invalidation must be told of its
+ * end, so the set of consumers must not change in between.  Two locks keep it
+ * stable, because the two sources of events cannot take the same one: whoever
+ * removes pages holds invalidate_lock exclusively; memory failure comes with
+ * the folio locked, inside which invalidate_lock may not be taken, and takes
+ * consumers_lock.  To change the set takes both.
+ */
+#include <linux/export.h>
+#include <linux/module.h>
+#include <linux/pagemap.h>
+
+#include <trace/events/memfile.h>
+
+#include "internal.h"
+
+static struct memfile_consumer *memfile_consumer_of(struct interval_tree_node *node)
+{
+	return container_of(node, struct memfile_consumer, node);
+}
+
+static void memfile_assert_consumers_stable(struct memfile *memfile)
+{
+	lockdep_assert(lockdep_is_held(&memfile->consumers_lock) ||
+		       lockdep_is_held(&memfile->vfs_inode.i_mapping->invalidate_lock));
+}
+
+#define for_each_consumer(node, memfile, start, end)				\
+	for (node = interval_tree_iter_first(&(memfile)->consumers,		\
+					     start, (end) - 1);			\
+	     node;								\
+	     node = interval_tree_iter_next(node, start, (end) - 1))
+
+static struct memfile_invalidation
+memfile_clip(struct memfile *memfile, const struct interval_tree_node *node,
+	     pgoff_t start, pgoff_t end)
+{
+	start = max(start, node->start);
+	end = min(end, node->last + 1);
+
+	return (struct memfile_invalidation) {
+		.start = start,
+		.end = end,
+		.states = memfile_states(memfile, start, end),
+	};
+}
+
+/**
+ * memfile_notify_start - tell consumers that pages are about to go away
+ * @memfile: The file.
+ * @start: First page offset.
+ * @end: Page offset behind the last one.
+ *
+ * Context: invalidate_lock held exclusively, or consumers_lock held; in either
+ *	case without a break until memfile_notify_end().  May sleep.
+ */
+void memfile_notify_start(struct memfile *memfile, pgoff_t start, pgoff_t end)
+{
+	struct interval_tree_node *node;
+
+	memfile_assert_consumers_stable(memfile);
+	trace_memfile_invalidate(&memfile->vfs_inode, start, end);
+
+	for_each_consumer(node, memfile, start, end) {
+		struct memfile_invalidation inv = memfile_clip(memfile, node, start, end);
+		struct memfile_consumer *consumer = memfile_consumer_of(node);
+
+		consumer->ops->invalidate_start(consumer, &inv);
+	}
+}
+
+/**
+ * memfile_notify_end - tell consumers that an invalidation is over
+ * @memfile: The file.
+ * @start: First page offset, as for memfile_notify_start().
+ * @end: Page offset behind the last one.
+ *
+ * Context: As for memfile_notify_start(), in the same hold.
+ */
+void memfile_notify_end(struct memfile *memfile, pgoff_t start, pgoff_t end)
+{
+	struct interval_tree_node *node;
+
+	memfile_assert_consumers_stable(memfile);
+
+	for_each_consumer(node, memfile, start, end) {
+		struct memfile_invalidation inv = memfile_clip(memfile, node, start, end);
+		struct memfile_consumer *consumer = memfile_consumer_of(node);
+
+		consumer->ops->invalidate_end(consumer, &inv);
+	}
+}
+
+/**
+ * memfile_notify_allocated - tell consumers that pages were allocated
+ * @memfile: The file.
+ * @start: First page offset.
+ * @end: Page offset behind the last one.
+ *
+ * Context: invalidate_lock held in any mode.  May sleep.
+ */
+void memfile_notify_allocated(struct memfile *memfile, pgoff_t start, pgoff_t end)
+{
+	struct interval_tree_node *node;
+
+	memfile_assert_consumers_stable(memfile);
+
+	for_each_consumer(node, memfile, start, end) {
+		struct memfile_consumer *consumer = memfile_consumer_of(node);
+
+		if (consumer->ops->allocated)
+			consumer->ops->allocated(consumer,
+						 max(start, node->start),
+						 min(end, node->last + 1));
+	}
+}
+
+static bool memfile_domain_overlaps(struct memfile *memfile, const void *domain,
+				    pgoff_t start, pgoff_t end)
+{
+	struct interval_tree_node *node;
+
+	for_each_consumer(node, memfile, start, end) {
+		if (memfile_consumer_of(node)->domain == domain)
+			return true;
+	}
+	return false;
+}
+
+/**
+ * memfile_register - register a consumer for a range of a memory file
+ * @file: The file.
+ * @consumer: The consumer, with its ops and domain set.
+ * @start: First page offset.
+ * @nr: Number of pages.
+ *
+ * The range may hold pages already.  The file is not pinned: either the caller
+ * keeps a reference to it until memfile_unregister(), or the owner unregisters
+ * the consumer in its ->release.
+ *
+ * Context: Process context, may sleep.  Takes invalidate_lock, so nothing that
+ *	comes under it (see "Lock order") may be held.
+ * Return: 0, or:
+ *
+ * * -EINVAL - @file is no memory file, or the range is empty or not all of it
+ *   is in the file
+ * * -EEXIST - the range overlaps one that the same domain has registered
+ * * -ENODEV - the consumer's module is being unloaded
+ */
+int memfile_register(struct file *file, struct memfile_consumer *consumer,
+		     pgoff_t start, unsigned long nr)
+{
+	struct inode *inode = file_inode(file);
+	struct memfile *memfile;
+	pgoff_t end;
+	int err = 0;
+
+	if (!memfile_inode(inode))
+		return -EINVAL;
+	/* The size of the file is constant and a multiple of the page size. */
+	if (!nr || check_add_overflow(start, nr, &end) ||
+	    end > i_size_read(inode) >> PAGE_SHIFT)
+		return -EINVAL;
+	if (!try_module_get(consumer->ops->owner))
+		return -ENODEV;
+
+	memfile = MEMFILE_I(inode);
+	filemap_invalidate_lock(inode->i_mapping);
+	mutex_lock(&memfile->consumers_lock);
+	if (memfile_domain_overlaps(memfile, consumer->domain, start, end)) {
+		err = -EEXIST;
+	} else {
+		consumer->inode = inode;
+		consumer->node.start = start;
+		consumer->node.last = end - 1;
+		interval_tree_insert(&consumer->node, &memfile->consumers);
+		memfile->nr_consumers++;
+	}
+	mutex_unlock(&memfile->consumers_lock);
+	filemap_invalidate_unlock(inode->i_mapping);
+
+	if (err)
+		module_put(consumer->ops->owner);
+	return err;
+}
+EXPORT_SYMBOL_FOR_MODULES(memfile_register, "kvm,memfile_kunit");
+
+/**
+ * memfile_unregister - end a registration
+ * @consumer: A registered consumer.
+ *
+ * No callback runs or will run when this returns.  What the consumer has mapped
+ * is its own to unmap: before this call if the range may still be in use, as
+ * nobody will ask for it afterwards.
+ *
+ * Context: Process context, may sleep.  Takes invalidate_lock.
+ */
+void memfile_unregister(struct memfile_consumer *consumer)
+{
+	struct inode *inode = consumer->inode;
+	struct memfile *memfile = MEMFILE_I(inode);
+	struct module *owner = consumer->ops->owner;
+
+	filemap_invalidate_lock(inode->i_mapping);
+	mutex_lock(&memfile->consumers_lock);
+	interval_tree_remove(&consumer->node, &memfile->consumers);
+	memfile->nr_consumers--;
+	consumer->inode = NULL;
+	mutex_unlock(&memfile->consumers_lock);
+	filemap_invalidate_unlock(inode->i_mapping);
+
+	module_put(owner);
+}
+EXPORT_SYMBOL_FOR_MODULES(memfile_unregister, "kvm,memfile_kunit");

@@ -1,0 +1,454 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The pages of a memory file: how they get into it, how a consumer gets at
+ * them, and how they leave.
+ *
+ * A page enters the file uncleared.  Whoever makes it reachable first, be it a
+ * consumer, the host's page tables or populate, fills it, and sets the uptodate
+ * flag.
+ *
+ * A page leaves the file in one place, ->invalidate_folio, whatever the reason.
+ */
+#define pr_fmt(fmt) "memfile: " fmt
+
+#include <linux/export.h>
+#include <linux/highmem.h>
+#include <linux/pagemap.h>
+#include <linux/sched/signal.h>
+
+#include <kunit/static_stub.h>
+#include <kunit/visibility.h>
+
+#include <trace/events/memfile.h>
+
+#include "internal.h"
+
+static struct folio *memfile_alloc_folio(struct memfile *memfile, pgoff_t index)
+{
+	struct address_space *mapping = memfile->vfs_inode.i_mapping;
+	struct mempolicy *policy;
+	struct folio *folio;
+
+	policy = mpol_shared_policy_lookup(&memfile->policy, index);
+	folio = filemap_alloc_folio(mapping_gfp_mask(mapping), 0, policy);
+	mpol_cond_put(policy);
+	return folio;
+}
+
+/**
+ * memfile_add_folio - allocate a page and insert it in the file
+ * @memfile: The file.
+ * @index: Page offset.
+ *
+ * Context: invalidate_lock held in any mode.  May sleep.
+ * Return: The folio, locked, with a reference, or an ERR_PTR():
+ *
+ * * -ENOMEM - no memory, or the task's memory cgroup is at its limit
+ * * -EEXIST - somebody else was faster
+ */
+VISIBLE_IF_KUNIT struct folio *memfile_add_folio(struct memfile *memfile,
+						 pgoff_t index)
+{
+	struct address_space *mapping = memfile->vfs_inode.i_mapping;
+	enum memfile_state state;
+	struct folio *folio;
+	int err;
+
+	KUNIT_STATIC_STUB_REDIRECT(memfile_add_folio, memfile, index);
+
+	folio = memfile_alloc_folio(memfile, index);
+	if (!folio)
+		return ERR_PTR(-ENOMEM);
+
+	err = filemap_add_folio(mapping, folio, index, mapping_gfp_mask(mapping));
+	if (err) {
+		folio_put(folio);
+		return ERR_PTR(err);
+	}
+
+	state = memfile_state_at(memfile, index);
+	if (state == MEMFILE_PRIVATE)
+		atomic_long_add(folio_nr_pages(folio), &memfile->nr_private);
+	trace_memfile_allocate(&memfile->vfs_inode, index, folio_pfn(folio), state);
+	return folio;
+}
+EXPORT_SYMBOL_IF_KUNIT(memfile_add_folio);
+
+/**
+ * memfile_grab_folio - look up a page of the file, or allocate it
+ * @memfile: The file.
+ * @index: Page offset, in the file.
+ *
+ * The content of a new page is undefined, and says so by not being uptodate.
+ *
+ * Context: invalidate_lock held in any mode.  May sleep.
+ * Return: The folio, locked, with a reference, or ERR_PTR(-ENOMEM).
+ */
+struct folio *memfile_grab_folio(struct memfile *memfile, pgoff_t index)
+{
+	struct address_space *mapping = memfile->vfs_inode.i_mapping;
+	struct folio *folio;
+
+	lockdep_assert_held(&mapping->invalidate_lock);
+
+	do {
+		folio = filemap_lock_folio(mapping, index);
+		if (IS_ERR(folio))
+			folio = memfile_add_folio(memfile, index);
+	} while (folio == ERR_PTR(-EEXIST));
+
+	return folio;
+}
+
+static void memfile_put_locked_folio(struct folio *folio)
+{
+	folio_unlock(folio);
+	folio_put(folio);
+}
+
+/**
+ * memfile_grab_ready_folio - get a page whose content may be shown to somebody
+ * @memfile: The file.
+ * @index: Page offset, in the file.
+ *
+ * Context: invalidate_lock held in any mode.  May sleep.
+ * Return: The folio, locked, uptodate, with a reference, or an ERR_PTR():
+ *
+ * * -ENOMEM - as for memfile_add_folio()
+ * * -EHWPOISON - the page has a memory error
+ */
+struct folio *memfile_grab_ready_folio(struct memfile *memfile, pgoff_t index)
+{
+	struct folio *folio = memfile_grab_folio(memfile, index);
+
+	if (IS_ERR(folio))
+		return folio;
+
+	if (folio_test_hwpoison(folio)) {
+		memfile_put_locked_folio(folio);
+		return ERR_PTR(-EHWPOISON);
+	}
+
+	if (!folio_test_uptodate(folio)) {
+		folio_zero_range(folio, 0, folio_size(folio));
+		folio_mark_uptodate(folio);
+	}
+	return folio;
+}
+
+/**
+ * memfile_get_pfn - get a page for a secondary MMU
+ * @consumer: A registered consumer, which stays registered for the call.
+ * @index: Page offset, in the range of the consumer.
+ * @mp: Where to put the page.
+ *
+ * A page that is not there yet is allocated, and zeroed.  The state of the page
+ * does not change (a lookup never does that).
+ *
+ * What was handed out may be mapped only if no invalidation of the offset has
+ * started since before this call.  The consumer checks that by means of its own
+ * (KVM: mmu_invalidate_retry()) under the lock that orders it against
+ * ->invalidate_start.
+ *
+ * Context: Process context, may sleep.  Takes invalidate_lock (shared), so
+ *	nothing that comes under it may be held.
+ * Return: 0, or, with @mp untouched:
+ *
+ * * -EINVAL - @index is outside the consumer's range
+ * * -ENOMEM - no memory, or the task's memory cgroup is at its limit
+ * * -EHWPOISON - the page has a memory error
+ * * any error of ->prepare
+ */
+int memfile_get_pfn(struct memfile_consumer *consumer, pgoff_t index,
+		    struct memfile_pfn *mp)
+{
+	struct inode *inode = consumer->inode;
+	struct memfile *memfile = MEMFILE_I(inode);
+	enum memfile_state state;
+	struct folio *folio;
+	struct page *page;
+	int err = 0;
+
+	if (index < consumer->node.start || index > consumer->node.last)
+		return -EINVAL;
+
+	filemap_invalidate_lock_shared(inode->i_mapping);
+
+	folio = memfile_grab_ready_folio(memfile, index);
+	if (IS_ERR(folio)) {
+		err = PTR_ERR(folio);
+		goto unlock;
+	}
+
+	page = folio_file_page(folio, index);
+	state = memfile_state_at(memfile, index);
+	if (state == MEMFILE_PRIVATE && consumer->ops->prepare)
+		err = consumer->ops->prepare(consumer, index, page_to_pfn(page), 1);
+	if (err) {
+		memfile_put_locked_folio(folio);
+		goto unlock;
+	}
+
+	folio_unlock(folio);
+	*mp = (struct memfile_pfn) {
+		.page = page,
+		.pfn = page_to_pfn(page),
+		.order = 0,
+		.state = state,
+	};
+unlock:
+	filemap_invalidate_unlock_shared(inode->i_mapping);
+	return err;
+}
+EXPORT_SYMBOL_FOR_MODULES(memfile_get_pfn, "kvm,memfile_kunit");
+
+/**
+ * memfile_populate - let a consumer fill a private page
+ * @consumer: A registered consumer, which stays registered for the call.
+ * @index: Page offset, in the range of the consumer.
+ * @fill: Fills the page at @pfn with its first content and does whatever makes
+ *	that final.  Its error becomes that of this call.
+ * @arg: Passed to @fill.
+ *
+ * Nobody else can get at the page while @fill runs.  If @fill fails, the page
+ * stays allocated, and a page without content stays that.
+ *
+ * Context: Process context, may sleep.  Holds invalidate_lock exclusively over
+ *	@fill, which must not fault in user memory: get the source before.
+ * Return: 0, any error of @fill, or:
+ *
+ * * -EINVAL - @index is outside the consumer's range, or it is shared
+ * * -ENOMEM - no memory, or the task's memory cgroup is at its limit
+ * * -EHWPOISON - the page has a memory error
+ */
+int memfile_populate(struct memfile_consumer *consumer, pgoff_t index,
+		     int (*fill)(unsigned long pfn, void *arg), void *arg)
+{
+	struct inode *inode = consumer->inode;
+	struct memfile *memfile = MEMFILE_I(inode);
+	struct folio *folio;
+	int err;
+
+	if (index < consumer->node.start || index > consumer->node.last)
+		return -EINVAL;
+
+	filemap_invalidate_lock(inode->i_mapping);
+
+	if (memfile_state_at(memfile, index) != MEMFILE_PRIVATE) {
+		err = -EINVAL;
+		goto unlock;
+	}
+
+	folio = memfile_grab_folio(memfile, index);
+	if (IS_ERR(folio)) {
+		err = PTR_ERR(folio);
+		goto unlock;
+	}
+	/* From here on invalidate_lock alone keeps others out. */
+	folio_unlock(folio);
+
+	if (folio_test_hwpoison(folio))
+		err = -EHWPOISON;
+	else
+		err = fill(page_to_pfn(folio_file_page(folio, index)), arg);
+	if (!err)
+		folio_mark_uptodate(folio);
+	folio_put(folio);
+unlock:
+	filemap_invalidate_unlock(inode->i_mapping);
+	return err;
+}
+EXPORT_SYMBOL_FOR_MODULES(memfile_populate, "kvm,memfile_kunit");
+
+static void memfile_note_hold(struct memfile *memfile, long nr)
+{
+	long longest = atomic_long_read(&memfile->longest_hold);
+
+	while (nr > longest &&
+	       !atomic_long_try_cmpxchg(&memfile->longest_hold, &longest, nr))
+		;
+}
+
+static int memfile_allocate_batch(struct memfile *memfile, pgoff_t start,
+				  pgoff_t end)
+{
+	pgoff_t index;
+
+	for (index = start; index < end; index++) {
+		struct folio *folio = memfile_grab_folio(memfile, index);
+
+		if (IS_ERR(folio))
+			return PTR_ERR(folio);
+		memfile_put_locked_folio(folio);
+	}
+
+	memfile_note_hold(memfile, end - start);
+	memfile_notify_allocated(memfile, start, end);
+	return 0;
+}
+
+/**
+ * memfile_allocate - allocate every page of a range
+ * @memfile: The file.
+ * @start: First page offset.
+ * @end: Page offset behind the last one, no larger than the file.
+ *
+ * Pages that were allocated before an error stay.
+ *
+ * Context: Process context, may sleep.  Takes invalidate_lock (shared) and
+ *	drops it every MEMFILE_BATCH_PAGES pages.
+ * Return: 0, -EINTR if a signal is pending, or -ENOMEM.
+ */
+int memfile_allocate(struct memfile *memfile, pgoff_t start, pgoff_t end)
+{
+	struct address_space *mapping = memfile->vfs_inode.i_mapping;
+	pgoff_t next;
+	int err;
+
+	for (; start < end; start = next) {
+		if (signal_pending(current))
+			return -EINTR;
+
+		next = min(end, start + MEMFILE_BATCH_PAGES);
+		filemap_invalidate_lock_shared(mapping);
+		err = memfile_allocate_batch(memfile, start, next);
+		filemap_invalidate_unlock_shared(mapping);
+		if (err)
+			return err;
+		cond_resched();
+	}
+	return 0;
+}
+
+/*
+ * Find out how far a range can be emptied in one go: to its end, or behind the
+ * last page of a batch.
+ */
+static pgoff_t memfile_batch_end(struct address_space *mapping, pgoff_t start,
+				 pgoff_t end, unsigned long *nr)
+{
+	XA_STATE(xas, &mapping->i_pages, start);
+	struct folio *folio;
+
+	*nr = 0;
+	rcu_read_lock();
+	xas_for_each(&xas, folio, end - 1) {
+		if (xas_retry(&xas, folio))
+			continue;
+		if (++*nr == MEMFILE_BATCH_PAGES) {
+			end = xas.xa_index + 1;
+			break;
+		}
+	}
+	rcu_read_unlock();
+	return end;
+}
+
+/**
+ * memfile_punch - free every page of a range
+ * @memfile: The file.
+ * @start: First page offset.
+ * @end: Page offset behind the last one, no larger than the file.
+ *
+ * Consumers hear of those parts of the range only that hold pages.  The state
+ * of the offsets does not change.
+ *
+ * Context: Process context, may sleep.  Takes invalidate_lock, and drops it
+ *	every MEMFILE_BATCH_PAGES pages.
+ * Return: 0, or -EINTR if a fatal signal came before everything was freed.
+ */
+int memfile_punch(struct memfile *memfile, pgoff_t start, pgoff_t end)
+{
+	struct address_space *mapping = memfile->vfs_inode.i_mapping;
+	unsigned long nr;
+	pgoff_t next;
+
+	for (; start < end; start = next) {
+		if (fatal_signal_pending(current))
+			return -EINTR;
+
+		filemap_invalidate_lock(mapping);
+		next = memfile_batch_end(mapping, start, end, &nr);
+		if (nr) {
+			memfile_notify_start(memfile, start, next);
+			truncate_inode_pages_range(mapping,
+						   (loff_t)start << PAGE_SHIFT,
+						   ((loff_t)next << PAGE_SHIFT) - 1);
+			memfile_notify_end(memfile, start, next);
+			memfile_note_hold(memfile, nr);
+		}
+		filemap_invalidate_unlock(mapping);
+		cond_resched();
+	}
+	return 0;
+}
+
+/*
+ * A page leaves the file.  A private one goes through the hands of the hardware
+ * that guards it, and is wiped: it held what the host must not see.
+ *
+ * A page with a memory error is not touched.  It stays in the hands of the
+ * hardware, and as the allocator never gets it, nobody will miss it.
+ */
+static void memfile_invalidate_folio(struct folio *folio, size_t offset,
+				     size_t length)
+{
+	struct memfile *memfile = MEMFILE_I(folio->mapping->host);
+	enum memfile_state state = memfile_state_at(memfile, folio->index);
+	unsigned long nr = folio_nr_pages(folio);
+
+	VM_WARN_ON_ONCE_FOLIO(offset || length != folio_size(folio), folio);
+
+	trace_memfile_free(&memfile->vfs_inode, folio->index, folio_pfn(folio), state);
+	if (state == MEMFILE_SHARED)
+		return;
+
+	atomic_long_sub(nr, &memfile->nr_private);
+	if (folio_test_hwpoison(folio))
+		return;
+	if (memfile->ops->reclaim && memfile->ops->reclaim(folio_pfn(folio), nr)) {
+		pr_warn_ratelimited("leaking pfn 0x%lx, which cannot be taken back\n",
+				    folio_pfn(folio));
+		folio_get(folio);
+		return;
+	}
+	/* Not uptodate is not empty: populate may have failed half-way. */
+	folio_zero_range(folio, 0, folio_size(folio));
+}
+
+/* Pages leave by punching a hole or with the file, never otherwise. */
+static bool memfile_release_folio(struct folio *folio, gfp_t gfp)
+{
+	return false;
+}
+
+/*
+ * Memory failure.  The page stays in the file, so that an access keeps failing
+ * until userspace punches the page out; the guest's mappings of it go.
+ *
+ * Comes with the folio locked, so invalidate_lock is out of reach.
+ * memory_failure() has set the hwpoison flag before: a lookup that follows
+ * fails, and one that came before is fenced by the invalidation.
+ */
+static int memfile_error_remove_folio(struct address_space *mapping,
+				      struct folio *folio)
+{
+	struct memfile *memfile = MEMFILE_I(mapping->host);
+	pgoff_t start = folio->index;
+	pgoff_t end = folio_next_index(folio);
+
+	mutex_lock(&memfile->consumers_lock);
+	memfile_notify_start(memfile, start, end);
+	memfile_notify_end(memfile, start, end);
+	mutex_unlock(&memfile->consumers_lock);
+
+	/* Not 0: that would say that the page has left the file. */
+	return -EBUSY;
+}
+
+const struct address_space_operations memfile_aops = {
+	.dirty_folio		= noop_dirty_folio,
+	.invalidate_folio	= memfile_invalidate_folio,
+	.release_folio		= memfile_release_folio,
+	.error_remove_folio	= memfile_error_remove_folio,
+};
