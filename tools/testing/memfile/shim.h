@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef _MEMFILE_SHIM_H
+#define _MEMFILE_SHIM_H
+
+/*
+ * As much of the kernel as mm/memfile/state.c and notifier.c need in userspace.
+ *
+ * Locks are counters, so that a test can see which of them are held, and an
+ * attempt to take one that is held is found at once: there is one thread.
+ */
+#include <assert.h>
+#include <stdbool.h>
+
+#include <linux/atomic.h>
+#include <linux/bits.h>
+#include <linux/bug.h>
+#include <linux/compiler.h>
+#include <linux/err.h>
+#include <linux/kernel.h>
+#include <linux/lockdep.h>
+#include <linux/overflow.h>
+#include <linux/rcupdate.h>
+#include <linux/types.h>
+
+typedef unsigned long pgoff_t;
+
+struct folio;
+struct page;
+struct vm_area_struct;
+
+void put_page(struct page *page);
+
+struct shim_lock {
+	bool exclusive;
+	unsigned int shared;
+};
+
+struct mutex {
+	struct shim_lock lock;
+};
+
+struct module {
+	int refs;
+	bool unloading;
+};
+
+struct shared_policy {
+};
+
+struct address_space_operations {
+};
+
+struct address_space {
+	const struct address_space_operations *a_ops;
+	struct shim_lock invalidate_lock;
+};
+
+struct inode {
+	struct address_space i_data;
+	struct address_space *i_mapping;
+	long long i_size;
+};
+
+struct file {
+	struct inode *f_inode;
+};
+
+static inline struct inode *file_inode(const struct file *file)
+{
+	return file->f_inode;
+}
+
+static inline long long i_size_read(const struct inode *inode)
+{
+	return inode->i_size;
+}
+
+static inline bool shim_is_held(const struct shim_lock *lock)
+{
+	return lock->exclusive || lock->shared;
+}
+
+static inline void shim_lock(struct shim_lock *lock)
+{
+	assert(!shim_is_held(lock));
+	lock->exclusive = true;
+}
+
+static inline void shim_unlock(struct shim_lock *lock)
+{
+	assert(lock->exclusive);
+	lock->exclusive = false;
+}
+
+static inline void filemap_invalidate_lock(struct address_space *mapping)
+{
+	shim_lock(&mapping->invalidate_lock);
+}
+
+static inline void filemap_invalidate_unlock(struct address_space *mapping)
+{
+	shim_unlock(&mapping->invalidate_lock);
+}
+
+static inline void mutex_lock(struct mutex *mutex)
+{
+	shim_lock(&mutex->lock);
+}
+
+static inline void mutex_unlock(struct mutex *mutex)
+{
+	shim_unlock(&mutex->lock);
+}
+
+/* Both kinds of locks are a struct shim_lock, or begin with one. */
+#define lockdep_is_held(l)	shim_is_held((const void *)(l))
+#define lockdep_assert(cond)	assert(cond)
+
+static inline bool try_module_get(struct module *module)
+{
+	if (!module)
+		return true;
+	if (module->unloading)
+		return false;
+	module->refs++;
+	return true;
+}
+
+static inline void module_put(struct module *module)
+{
+	if (module)
+		assert(module->refs-- > 0);
+}
+
+#define EXPORT_SYMBOL_FOR_MODULES(sym, modules)
+
+#endif /* _MEMFILE_SHIM_H */

@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#include <linux/memfile.h>
+
+static inline void trace_memfile_invalidate(const struct inode *inode,
+					    pgoff_t start, pgoff_t end)
+{
+}
