@@ -1,0 +1,494 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Everything at once: secondary MMUs fault, the host punches and allocates,
+ * consumers come and go, memory fails.
+ *
+ * The mock of a secondary MMU maps pages by the protocol that a real one has to
+ * keep (KVM's mmu_invalidate_seq), and looks at what it has mapped under its
+ * lock: such a page must be in the file, at the offset that it was mapped for,
+ * and hold what the guest wrote there or zeroes.
+ */
+#include <linux/delay.h>
+#include <linux/fs.h>
+#include <linux/falloc.h>
+#include <linux/highmem.h>
+#include <linux/kthread.h>
+#include <linux/moduleparam.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/prandom.h>
+#include <linux/random.h>
+#include <linux/rwsem.h>
+#include <linux/slab.h>
+#include <linux/spinlock.h>
+#include <linux/xarray.h>
+
+#include "mock.h"
+
+static unsigned long seed;
+module_param(seed, ulong, 0444);
+MODULE_PARM_DESC(seed, "Seed of the races; 0 (default): a random one");
+
+static unsigned int race_ms = 500;
+module_param(race_ms, uint, 0444);
+MODULE_PARM_DESC(race_ms, "How long each race takes, in milliseconds");
+
+#define NR_PAGES	64UL
+#define NR_MMUS		2
+#define NR_FAULTERS	2	/* vCPUs for each MMU */
+#define MAX_STEPS	4	/* other tasks */
+
+struct mock_mmu {
+	struct memfile_consumer consumer;
+	/* Held for reading by faults; for writing to register and unregister. */
+	struct rw_semaphore binding;
+	bool bound;
+	spinlock_t lock;		/* protects what follows */
+	struct xarray map;		/* page offset -> pfn */
+	unsigned long seq;
+	int in_progress;
+};
+
+enum race_fault {
+	RACE_FINE,
+	RACE_MAPPED_AT_START,
+	RACE_MAPPED_AT_END,
+	RACE_UNBALANCED,
+	RACE_OUT_OF_RANGE,
+	RACE_NOT_IN_FILE,
+	RACE_WRONG_PAGE,
+	RACE_WRONG_CONTENT,
+	RACE_ERROR,
+};
+
+struct race {
+	struct mock_file *mf;
+	struct mock_mmu mmus[NR_MMUS];
+	unsigned long seed;
+	struct task_struct *tasks[NR_MMUS * NR_FAULTERS + MAX_STEPS];
+	unsigned int nr_tasks;
+	atomic_t nr_started;
+	/* The first thing that went wrong, and the first error. */
+	atomic_t fault;
+	atomic_t err;
+	/* To know that the race was one. */
+	atomic_long_t mapped, fenced, checked, punched, allocated, bound, failed;
+};
+
+static struct race race;
+
+static void race_found(enum race_fault fault)
+{
+	atomic_cmpxchg(&race.fault, RACE_FINE, fault);
+}
+
+/* What ends a task looks like a signal to it. */
+static void race_check_error(int err)
+{
+	if (!err || (err == -EINTR && kthread_should_stop()))
+		return;
+	atomic_cmpxchg(&race.err, 0, err);
+	race_found(RACE_ERROR);
+}
+
+static struct mock_mmu *to_mmu(struct memfile_consumer *consumer)
+{
+	return container_of(consumer, struct mock_mmu, consumer);
+}
+
+static bool mmu_maps(struct mock_mmu *mmu, pgoff_t start, pgoff_t end)
+{
+	return xa_find(&mmu->map, &start, end - 1, XA_PRESENT);
+}
+
+static void mmu_zap(struct mock_mmu *mmu, pgoff_t start, pgoff_t end)
+{
+	unsigned long index;
+	void *entry;
+
+	xa_for_each_range(&mmu->map, index, entry, start, end - 1)
+		xa_erase(&mmu->map, index);
+}
+
+static void mmu_check_range(struct memfile_consumer *consumer,
+			    const struct memfile_invalidation *inv)
+{
+	if (inv->start < consumer->node.start || inv->start >= inv->end ||
+	    inv->end - 1 > consumer->node.last)
+		race_found(RACE_OUT_OF_RANGE);
+}
+
+static void mmu_invalidate_start(struct memfile_consumer *consumer,
+				 const struct memfile_invalidation *inv)
+{
+	struct mock_mmu *mmu = to_mmu(consumer);
+
+	mmu_check_range(consumer, inv);
+	spin_lock(&mmu->lock);
+	mmu->in_progress++;
+	mmu_zap(mmu, inv->start, inv->end);
+	if (mmu_maps(mmu, inv->start, inv->end))
+		race_found(RACE_MAPPED_AT_START);
+	spin_unlock(&mmu->lock);
+}
+
+static void mmu_invalidate_end(struct memfile_consumer *consumer,
+			       const struct memfile_invalidation *inv)
+{
+	struct mock_mmu *mmu = to_mmu(consumer);
+
+	mmu_check_range(consumer, inv);
+	spin_lock(&mmu->lock);
+	if (mmu_maps(mmu, inv->start, inv->end))
+		race_found(RACE_MAPPED_AT_END);
+	mmu->seq++;
+	if (--mmu->in_progress < 0)
+		race_found(RACE_UNBALANCED);
+	spin_unlock(&mmu->lock);
+}
+
+static const struct memfile_consumer_ops mmu_ops = {
+	.owner			= THIS_MODULE,
+	.invalidate_start	= mmu_invalidate_start,
+	.invalidate_end		= mmu_invalidate_end,
+};
+
+/* The guest's access to a page that is mapped.  mmu->lock is held. */
+static void mmu_access(struct mock_mmu *mmu, pgoff_t index, unsigned long pfn)
+{
+	struct folio *folio = page_folio(pfn_to_page(pfn));
+	unsigned long *content;
+
+	atomic_long_inc(&race.checked);
+	if (READ_ONCE(folio->mapping) != mmu->consumer.inode->i_mapping) {
+		race_found(RACE_NOT_IN_FILE);
+		return;
+	}
+	if (folio->index != index)
+		race_found(RACE_WRONG_PAGE);
+
+	content = kmap_local_folio(folio, 0);
+	if (READ_ONCE(*content) && READ_ONCE(*content) != index + 1)
+		race_found(RACE_WRONG_CONTENT);
+	WRITE_ONCE(*content, index + 1);
+	kunmap_local(content);
+}
+
+/* A vCPU's fault.  The MMU is bound. */
+static void mmu_fault(struct mock_mmu *mmu, pgoff_t index)
+{
+	unsigned long seq = READ_ONCE(mmu->seq);
+	struct memfile_pfn mp;
+	int err;
+
+	/* Pairs with the lock that invalidate_end takes. */
+	smp_rmb();
+	err = memfile_get_pfn(&mmu->consumer, index, &mp);
+	if (err) {
+		race_check_error(err);
+		return;
+	}
+
+	spin_lock(&mmu->lock);
+	if (mmu->in_progress || mmu->seq != seq) {
+		atomic_long_inc(&race.fenced);
+	} else {
+		/* Not mapped, if there is no memory for it: no harm in that. */
+		xa_store(&mmu->map, index, xa_mk_value(mp.pfn), GFP_ATOMIC);
+		mmu_access(mmu, index, mp.pfn);
+		atomic_long_inc(&race.mapped);
+	}
+	spin_unlock(&mmu->lock);
+	memfile_put_pfn(&mp);
+}
+
+static void race_do_fault(struct rnd_state *rnd)
+{
+	struct mock_mmu *mmu = &race.mmus[prandom_u32_state(rnd) % NR_MMUS];
+	pgoff_t index;
+	void *entry;
+
+	down_read(&mmu->binding);
+	if (mmu->bound) {
+		index = mmu->consumer.node.start + prandom_u32_state(rnd) %
+			(mmu->consumer.node.last - mmu->consumer.node.start + 1);
+		spin_lock(&mmu->lock);
+		entry = xa_load(&mmu->map, index);
+		if (entry)
+			mmu_access(mmu, index, xa_to_value(entry));
+		spin_unlock(&mmu->lock);
+		if (!entry)
+			mmu_fault(mmu, index);
+	}
+	up_read(&mmu->binding);
+}
+
+static void race_range(struct rnd_state *rnd, pgoff_t *start, unsigned long *nr)
+{
+	*start = prandom_u32_state(rnd) % NR_PAGES;
+	*nr = 1 + prandom_u32_state(rnd) % (NR_PAGES - *start);
+	if (prandom_u32_state(rnd) % 2)
+		*nr = min(*nr, 4);
+}
+
+static void race_do_punch(struct rnd_state *rnd)
+{
+	unsigned long nr;
+	pgoff_t start;
+
+	race_range(rnd, &start, &nr);
+	race_check_error(vfs_fallocate(race.mf->file,
+				       FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				       start << PAGE_SHIFT, nr << PAGE_SHIFT));
+	atomic_long_inc(&race.punched);
+}
+
+static void race_do_allocate(struct rnd_state *rnd)
+{
+	unsigned long nr;
+	pgoff_t start;
+
+	race_range(rnd, &start, &nr);
+	race_check_error(vfs_fallocate(race.mf->file, FALLOC_FL_KEEP_SIZE,
+				       start << PAGE_SHIFT, nr << PAGE_SHIFT));
+	atomic_long_inc(&race.allocated);
+}
+
+/* Memslots are moved: the MMU drops what it has mapped, and binds anew. */
+static void race_do_bind(struct rnd_state *rnd)
+{
+	struct mock_mmu *mmu = &race.mmus[prandom_u32_state(rnd) % NR_MMUS];
+	unsigned long nr;
+	pgoff_t start;
+	int err;
+
+	down_write(&mmu->binding);
+	if (mmu->bound) {
+		memfile_unregister(&mmu->consumer);
+		mmu->bound = false;
+		spin_lock(&mmu->lock);
+		if (mmu->in_progress)
+			race_found(RACE_UNBALANCED);
+		mmu_zap(mmu, 0, NR_PAGES);
+		spin_unlock(&mmu->lock);
+	}
+	race_range(rnd, &start, &nr);
+	err = memfile_register(race.mf->file, &mmu->consumer, start, nr);
+	race_check_error(err);
+	mmu->bound = !err;
+	up_write(&mmu->binding);
+	atomic_long_inc(&race.bound);
+}
+
+/* A consumer whose memory is gone as soon as it is unregistered. */
+static void race_do_come_and_go(struct rnd_state *rnd)
+{
+	struct mock_mmu *mmu = kzalloc_obj(*mmu);
+	unsigned long nr;
+	pgoff_t start;
+	int err;
+
+	if (!mmu)
+		return;
+	spin_lock_init(&mmu->lock);
+	xa_init(&mmu->map);
+	mmu->consumer.ops = &mmu_ops;
+	mmu->consumer.domain = mmu;
+	race_range(rnd, &start, &nr);
+	err = memfile_register(race.mf->file, &mmu->consumer, start, nr);
+	race_check_error(err);
+	if (!err) {
+		if (prandom_u32_state(rnd) % 2)
+			cond_resched();
+		memfile_unregister(&mmu->consumer);
+	}
+	if (mmu->in_progress)
+		race_found(RACE_UNBALANCED);
+	memset(mmu, 0x6b, sizeof(*mmu));
+	kfree(mmu);
+}
+
+/* What memory_failure() does to a file, without a page that is lost by it. */
+static void race_do_memory_failure(struct rnd_state *rnd)
+{
+	struct address_space *mapping = race.mf->file->f_mapping;
+	struct folio *folio;
+
+	folio = filemap_lock_folio(mapping, prandom_u32_state(rnd) % NR_PAGES);
+	if (IS_ERR(folio))
+		return;
+	mapping->a_ops->error_remove_folio(mapping, folio);
+	folio_unlock(folio);
+	folio_put(folio);
+	atomic_long_inc(&race.failed);
+}
+
+static int race_task(void *arg)
+{
+	void (*step)(struct rnd_state *rnd) = arg;
+	struct rnd_state rnd;
+
+	prandom_seed_state(&rnd, race.seed + atomic_inc_return(&race.nr_started));
+	while (!kthread_should_stop()) {
+		step(&rnd);
+		cond_resched();
+	}
+	return 0;
+}
+
+static void stop_tasks(void *unused)
+{
+	while (race.nr_tasks)
+		kthread_stop(race.tasks[--race.nr_tasks]);
+}
+
+static void start_task(struct kunit *test, void (*step)(struct rnd_state *rnd))
+{
+	struct task_struct *task = kthread_run(race_task, step, "memfile_race");
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
+	race.tasks[race.nr_tasks++] = task;
+}
+
+static void race_end(void *unused)
+{
+	int i;
+
+	for (i = 0; i < NR_MMUS; i++) {
+		if (!race.mmus[i].bound)
+			continue;
+		memfile_unregister(&race.mmus[i].consumer);
+		race.mmus[i].bound = false;
+		xa_destroy(&race.mmus[i].map);
+	}
+}
+
+static void race_begin(struct kunit *test, unsigned int flags)
+{
+	int i;
+
+	memset(&race, 0, sizeof(race));
+	race.seed = seed ?: get_random_u32();
+	race.mf = mock_create(test, NR_PAGES, flags);
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, race_end, NULL));
+	for (i = 0; i < NR_MMUS; i++) {
+		struct mock_mmu *mmu = &race.mmus[i];
+
+		mmu->consumer.ops = &mmu_ops;
+		mmu->consumer.domain = mmu;
+		init_rwsem(&mmu->binding);
+		spin_lock_init(&mmu->lock);
+		xa_init(&mmu->map);
+		KUNIT_ASSERT_EQ(test, 0,
+				memfile_register(race.mf->file, &mmu->consumer, 0, NR_PAGES));
+		mmu->bound = true;
+	}
+}
+
+static void race_run(struct kunit *test,
+		     void (*const *steps)(struct rnd_state *rnd), unsigned int nr)
+{
+	unsigned int i;
+
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, stop_tasks, NULL));
+	for (i = 0; i < NR_MMUS * NR_FAULTERS; i++)
+		start_task(test, race_do_fault);
+	for (i = 0; i < nr; i++)
+		start_task(test, steps[i]);
+	msleep(race_ms);
+	kunit_release_action(test, stop_tasks, NULL);
+}
+
+static void race_check(struct kunit *test)
+{
+	int i;
+
+	kunit_info(test, "seed %lu, %u ms: %ld mapped, %ld fenced, %ld accesses, %ld punched, %ld allocated, %ld bound, %ld failed\n",
+		   race.seed, race_ms, atomic_long_read(&race.mapped),
+		   atomic_long_read(&race.fenced), atomic_long_read(&race.checked),
+		   atomic_long_read(&race.punched), atomic_long_read(&race.allocated),
+		   atomic_long_read(&race.bound), atomic_long_read(&race.failed));
+
+	KUNIT_EXPECT_EQ(test, atomic_read(&race.fault), RACE_FINE);
+	KUNIT_EXPECT_EQ(test, atomic_read(&race.err), 0);
+	KUNIT_EXPECT_GT(test, atomic_long_read(&race.mapped), 0);
+	for (i = 0; i < NR_MMUS; i++)
+		KUNIT_EXPECT_EQ(test, race.mmus[i].in_progress, 0);
+
+	/* The books are right when nobody is at them. */
+	KUNIT_EXPECT_EQ(test, mock_nr_pages(race.mf) * PAGE_SIZE,
+			mock_fdinfo(test, race.mf, "memfile-private") +
+			mock_fdinfo(test, race.mf, "memfile-shared"));
+	if (memfile_flags(race.mf->file) & MEMFILE_INIT_SHARED)
+		KUNIT_EXPECT_EQ(test, mock_fdinfo(test, race.mf, "memfile-private"), 0);
+	else
+		KUNIT_EXPECT_EQ(test, mock_fdinfo(test, race.mf, "memfile-shared"), 0);
+	mock_punch(test, race.mf, 0, NR_PAGES);
+	KUNIT_EXPECT_EQ(test, mock_nr_pages(race.mf), 0);
+	KUNIT_EXPECT_EQ(test, mock_fdinfo(test, race.mf, "memfile-private"), 0);
+}
+
+static void race_punch(struct kunit *test)
+{
+	static void (*const steps[])(struct rnd_state *rnd) = {
+		race_do_punch, race_do_punch,
+	};
+
+	race_begin(test, 0);
+	race_run(test, steps, ARRAY_SIZE(steps));
+	race_check(test);
+	KUNIT_EXPECT_GT(test, atomic_long_read(&race.punched), 0);
+}
+
+static void race_punch_shared(struct kunit *test)
+{
+	static void (*const steps[])(struct rnd_state *rnd) = {
+		race_do_punch, race_do_allocate,
+	};
+
+	race_begin(test, MEMFILE_INIT_SHARED);
+	race_run(test, steps, ARRAY_SIZE(steps));
+	race_check(test);
+	KUNIT_EXPECT_GT(test, atomic_long_read(&race.allocated), 0);
+}
+
+static void race_memory_failure(struct kunit *test)
+{
+	static void (*const steps[])(struct rnd_state *rnd) = {
+		race_do_memory_failure, race_do_memory_failure, race_do_punch,
+	};
+
+	race_begin(test, 0);
+	race_run(test, steps, ARRAY_SIZE(steps));
+	race_check(test);
+	KUNIT_EXPECT_GT(test, atomic_long_read(&race.failed), 0);
+}
+
+static void race_registration(struct kunit *test)
+{
+	static void (*const steps[])(struct rnd_state *rnd) = {
+		race_do_bind, race_do_come_and_go, race_do_punch,
+		race_do_memory_failure,
+	};
+
+	race_begin(test, 0);
+	race_run(test, steps, ARRAY_SIZE(steps));
+	race_check(test);
+	KUNIT_EXPECT_GT(test, atomic_long_read(&race.bound), 0);
+}
+
+static struct kunit_case race_cases[] = {
+	KUNIT_CASE_SLOW(race_punch),
+	KUNIT_CASE_SLOW(race_punch_shared),
+	KUNIT_CASE_SLOW(race_memory_failure),
+	KUNIT_CASE_SLOW(race_registration),
+	{}
+};
+
+static struct kunit_suite race_suite = {
+	.name = "memfile_race",
+	.init = mock_init,
+	.test_cases = race_cases,
+};
+
+kunit_test_suite(race_suite);
