@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * KVM as owner and consumer of memory files (see include/linux/memfile.h).
+ *
+ * KVM_CREATE_GUEST_MEMFD makes a memory file that belongs to one VM.  The file
+ * pins the VM, and not the other way round: private memory of some VM types can
+ * only be taken back while the VM exists.
+ *
+ * Every memslot on the file is a consumer of its own, embedded in the slot.
+ * It is registered when the slot is created, and unregistered when the slot is
+ * freed or the file is closed, whichever comes first.  slot->gmem.file is set
+ * exactly while the file is open.
+ */
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/kvm_host.h>
+#include <linux/memfile.h>
+#include <linux/overflow.h>
+
+#include "guest_memfd.h"
+#include "kvm_mm.h"
+
+static struct kvm_memory_slot *kvm_gmem_slot(struct memfile_consumer *consumer)
+{
+	return container_of(consumer, struct kvm_memory_slot, gmem.consumer);
+}
+
+static pgoff_t kvm_gmem_index(const struct kvm_memory_slot *slot, gfn_t gfn)
+{
+	return gfn - slot->base_gfn + slot->gmem.pgoff;
+}
+
+static gfn_t kvm_gmem_gfn(const struct kvm_memory_slot *slot, pgoff_t index)
+{
+	return index - slot->gmem.pgoff + slot->base_gfn;
+}
+
+static void kvm_gmem_invalidate_start(struct memfile_consumer *consumer,
+				      const struct memfile_invalidation *inv)
+{
+	struct kvm_memory_slot *slot = kvm_gmem_slot(consumer);
+	struct kvm *kvm = consumer->domain;
+	struct kvm_gfn_range range = {
+		.slot = slot,
+		.start = kvm_gmem_gfn(slot, inv->start),
+		.end = kvm_gmem_gfn(slot, inv->end),
+		.may_block = true,
+	};
+
+	if (inv->states & MEMFILE_SHARED)
+		range.attr_filter |= KVM_FILTER_SHARED;
+	if (inv->states & MEMFILE_PRIVATE)
+		range.attr_filter |= KVM_FILTER_PRIVATE;
+
+	KVM_MMU_LOCK(kvm);
+	kvm_mmu_invalidate_start(kvm);
+	if (kvm_mmu_unmap_gfn_range(kvm, &range))
+		kvm_flush_remote_tlbs(kvm);
+#ifdef CONFIG_HAVE_KVM_ARCH_GMEM_INVALIDATE
+	kvm_arch_gmem_invalidate_range(kvm, &range);
+#endif
+	KVM_MMU_UNLOCK(kvm);
+}
+
+static void kvm_gmem_invalidate_end(struct memfile_consumer *consumer,
+				    const struct memfile_invalidation *inv)
+{
+	struct kvm *kvm = consumer->domain;
+
+	KVM_MMU_LOCK(kvm);
+	kvm_mmu_invalidate_end(kvm);
+	KVM_MMU_UNLOCK(kvm);
+}
+
+#ifdef CONFIG_HAVE_KVM_ARCH_GMEM_CONVERT
+static int kvm_gmem_prepare(struct memfile_consumer *consumer, pgoff_t index,
+			    unsigned long pfn, unsigned long nr)
+{
+	return kvm_arch_gmem_make_private(consumer->domain,
+					  kvm_gmem_gfn(kvm_gmem_slot(consumer), index),
+					  pfn, nr);
+}
+#endif
+
+/* Callbacks imply files, and files pin KVM: no need to pin it once more. */
+static const struct memfile_consumer_ops kvm_gmem_consumer_ops = {
+	.invalidate_start	= kvm_gmem_invalidate_start,
+	.invalidate_end		= kvm_gmem_invalidate_end,
+#ifdef CONFIG_HAVE_KVM_ARCH_GMEM_CONVERT
+	.prepare		= kvm_gmem_prepare,
+#endif
+};
+
+/* The VM's mappings of a slot go, but not the memory, which is the file's. */
+static void kvm_gmem_zap_slot(struct kvm_memory_slot *slot)
+{
+	struct memfile_invalidation inv = {
+		.start = slot->gmem.pgoff,
+		.end = slot->gmem.pgoff + slot->npages,
+		.states = MEMFILE_SHARED | MEMFILE_PRIVATE,
+	};
+
+	kvm_gmem_invalidate_start(&slot->gmem.consumer, &inv);
+	kvm_gmem_invalidate_end(&slot->gmem.consumer, &inv);
+}
+
+/*
+ * The last reference to the file is gone, so kvm_gmem_get_file() fails from now
+ * on.  A fault that was served before may not be installed yet; the zap makes
+ * it retry.
+ *
+ * slots_lock keeps the slots: one that is just being freed is unbound either
+ * here or by kvm_gmem_unbind().
+ */
+static void kvm_gmem_release(struct file *file)
+{
+	struct kvm *kvm = file->private_data;
+	struct kvm_memory_slot *slot;
+	int as_id, bkt;
+
+	mutex_lock(&kvm->slots_lock);
+	for (as_id = 0; as_id < kvm_arch_nr_memslot_as_ids(kvm); as_id++) {
+		kvm_for_each_memslot(slot, bkt, __kvm_memslots(kvm, as_id)) {
+			if (slot->gmem.file != file)
+				continue;
+			kvm_gmem_zap_slot(slot);
+			kvm_gmem_unbind(slot);
+		}
+	}
+	mutex_unlock(&kvm->slots_lock);
+
+	kvm_put_kvm(kvm);
+}
+
+#ifdef CONFIG_HAVE_KVM_ARCH_GMEM_RECLAIM
+static int kvm_gmem_reclaim(unsigned long pfn, unsigned long nr)
+{
+	return kvm_arch_gmem_reclaim(pfn, nr);
+}
+#endif
+
+static struct memfile_owner_ops kvm_gmem_owner_ops = {
+	.release	= kvm_gmem_release,
+#ifdef CONFIG_HAVE_KVM_ARCH_GMEM_RECLAIM
+	.reclaim	= kvm_gmem_reclaim,
+#endif
+};
+
+void kvm_gmem_init(struct module *module)
+{
+	kvm_gmem_owner_ops.owner = module;
+}
+
+bool __weak kvm_arch_supports_gmem(struct kvm *kvm)
+{
+	return true;
+}
+
+bool __weak kvm_arch_supports_gmem_init_shared(struct kvm *kvm)
+{
+	return true;
+}
+
+int kvm_gmem_create(struct kvm *kvm, struct kvm_create_guest_memfd *args)
+{
+	unsigned int flags = 0;
+	struct file *file;
+	int fd;
+
+	if (!kvm_arch_supports_gmem(kvm))
+		return -EOPNOTSUPP;
+
+	if (args->flags & ~kvm_gmem_get_supported_flags(kvm))
+		return -EINVAL;
+	if (args->flags & GUEST_MEMFD_FLAG_MMAP)
+		flags |= MEMFILE_MMAP;
+	if (args->flags & GUEST_MEMFD_FLAG_INIT_SHARED)
+		flags |= MEMFILE_INIT_SHARED;
+
+	fd = get_unused_fd_flags(0);
+	if (fd < 0)
+		return fd;
+
+	file = memfile_create("[kvm-gmem]", args->size, flags,
+			      &kvm_gmem_owner_ops, kvm);
+	if (IS_ERR(file)) {
+		put_unused_fd(fd);
+		return PTR_ERR(file);
+	}
+
+	/* Put by kvm_gmem_release(), which cannot run before fd_install(). */
+	kvm_get_kvm(kvm);
+	fd_install(fd, file);
+	return fd;
+}
+
+/*
+ * On success the caller has a reference to slot->gmem.file, to be dropped when
+ * the slot is bound, or not going to be.
+ */
+int kvm_gmem_prepare_memory_region(struct kvm *kvm, struct kvm_memory_slot *slot,
+				   unsigned int fd, uoff_t offset)
+{
+	uoff_t size = (uoff_t)slot->npages << PAGE_SHIFT;
+	struct file *file;
+	uoff_t end;
+
+	if (WARN_ON_ONCE(slot->flags & KVM_MEMSLOT_GMEM_ONLY))
+		return -EINVAL;
+
+	file = fget(fd);
+	if (!file)
+		return -EBADF;
+
+	if (memfile_owner_data(file, &kvm_gmem_owner_ops) != kvm ||
+	    !PAGE_ALIGNED(offset) || check_add_overflow(offset, size, &end) ||
+	    end > i_size_read(file_inode(file))) {
+		fput(file);
+		return -EINVAL;
+	}
+
+	slot->gmem.file = file;
+	slot->gmem.pgoff = offset >> PAGE_SHIFT;
+	/* Memory that the host can map serves the slot's shared accesses, too. */
+	if (memfile_flags(file) & MEMFILE_MMAP)
+		slot->flags |= KVM_MEMSLOT_GMEM_ONLY;
+	return 0;
+}
+
+int kvm_gmem_commit_memory_region(struct kvm *kvm, struct kvm_memory_slot *slot)
+{
+	slot->gmem.consumer.ops = &kvm_gmem_consumer_ops;
+	slot->gmem.consumer.domain = kvm;
+
+	return memfile_register(slot->gmem.file, &slot->gmem.consumer,
+				slot->gmem.pgoff, slot->npages);
+}
+
+void kvm_gmem_unbind(struct kvm_memory_slot *slot)
+{
+	/* Closed already?  Then it was kvm_gmem_release() that did the rest. */
+	if (!slot->gmem.file)
+		return;
+
+	memfile_unregister(&slot->gmem.consumer);
+	WRITE_ONCE(slot->gmem.file, NULL);
+}
+
+/*
+ * Get a reference to the slot's file, or NULL if it is closed.  As long as
+ * there is a reference, the slot's consumer is registered: kvm_gmem_release()
+ * waits for the reference, and whoever frees the slot for kvm->srcu.
+ */
+static struct file *kvm_gmem_get_file(struct kvm_memory_slot *slot)
+{
+	return get_file_active(&slot->gmem.file);
+}
+
+/**
+ * kvm_gmem_get_pfn - get the page of a slot's memory file for a gfn
+ * @kvm: The VM.
+ * @slot: A slot that has a memory file.
+ * @gfn: In the slot.
+ * @pfn: Where to put the page frame number.
+ * @page: Where to put the page, with a reference for the caller.
+ * @max_order: Where to put the largest order the page can be mapped at, or NULL.
+ *
+ * Context: kvm->srcu or slots_lock held.  May sleep.  Takes the file's
+ *	invalidate_lock (shared).
+ * Return: 0, or, with nothing stored:
+ *
+ * * -EFAULT - the file is closed
+ * * any error of memfile_get_pfn() or kvm_arch_gmem_make_private()
+ */
+int kvm_gmem_get_pfn(struct kvm *kvm, struct kvm_memory_slot *slot,
+		     gfn_t gfn, kvm_pfn_t *pfn, struct page **page,
+		     int *max_order)
+{
+	struct file *file __free(fput) = kvm_gmem_get_file(slot);
+	struct memfile_pfn mp;
+	int r;
+
+	if (!file)
+		return -EFAULT;
+
+	r = memfile_get_pfn(&slot->gmem.consumer, kvm_gmem_index(slot, gfn), &mp);
+	if (r)
+		return r;
+
+	*pfn = mp.pfn;
+	*page = mp.page;
+	if (max_order)
+		*max_order = mp.order;
+	return 0;
+}
+EXPORT_SYMBOL_FOR_KVM_INTERNAL(kvm_gmem_get_pfn);
+
+#ifdef CONFIG_HAVE_KVM_ARCH_GMEM_POPULATE
+struct kvm_gmem_fill {
+	struct kvm *kvm;
+	gfn_t gfn;
+	struct page *src_page;
+	kvm_gmem_populate_cb post_populate;
+	void *opaque;
+};
+
+static int kvm_gmem_fill(unsigned long pfn, void *arg)
+{
+	struct kvm_gmem_fill *fill = arg;
+
+	return fill->post_populate(fill->kvm, fill->gfn, pfn, fill->src_page,
+				   fill->opaque);
+}
+
+static int kvm_gmem_populate_page(struct kvm_memory_slot *slot,
+				  struct kvm_gmem_fill *fill, void __user *src,
+				  bool may_writeback_src)
+{
+	int r;
+
+	if (!kvm_range_has_memory_attributes(fill->kvm, fill->gfn, fill->gfn + 1,
+					     KVM_MEMORY_ATTRIBUTE_PRIVATE,
+					     KVM_MEMORY_ATTRIBUTE_PRIVATE))
+		return -EINVAL;
+
+	/* Before invalidate_lock is taken: the source may be a memory file. */
+	fill->src_page = NULL;
+	if (src) {
+		r = get_user_pages_fast((unsigned long)src, 1,
+					may_writeback_src ? FOLL_WRITE : 0,
+					&fill->src_page);
+		if (r != 1)
+			return r < 0 ? r : -ENOMEM;
+	}
+
+	r = memfile_populate(&slot->gmem.consumer, kvm_gmem_index(slot, fill->gfn),
+			     kvm_gmem_fill, fill);
+	if (fill->src_page)
+		put_page(fill->src_page);
+	return r;
+}
+
+long kvm_gmem_populate(struct kvm *kvm, gfn_t start_gfn, void __user *src,
+		       long npages, bool may_writeback_src,
+		       kvm_gmem_populate_cb post_populate, void *opaque)
+{
+	struct kvm_gmem_fill fill = {
+		.kvm = kvm,
+		.post_populate = post_populate,
+		.opaque = opaque,
+	};
+	struct kvm_memory_slot *slot;
+	int r = 0;
+	long i;
+
+	lockdep_assert_held(&kvm->slots_lock);
+
+	if (WARN_ON_ONCE(npages <= 0) || WARN_ON_ONCE(!PAGE_ALIGNED(src)))
+		return -EINVAL;
+
+	slot = gfn_to_memslot(kvm, start_gfn);
+	if (!kvm_slot_has_gmem(slot))
+		return -EINVAL;
+
+	struct file *file __free(fput) = kvm_gmem_get_file(slot);
+	if (!file)
+		return -EFAULT;
+
+	npages = min_t(unsigned long, npages,
+		       slot->base_gfn + slot->npages - start_gfn);
+	for (i = 0; i < npages; i++) {
+		if (signal_pending(current)) {
+			r = -EINTR;
+			break;
+		}
+
+		fill.gfn = start_gfn + i;
+		r = kvm_gmem_populate_page(slot, &fill,
+					   src ? src + i * PAGE_SIZE : NULL,
+					   may_writeback_src);
+		if (r)
+			break;
+	}
+
+	return i ?: r;
+}
+EXPORT_SYMBOL_FOR_KVM_INTERNAL(kvm_gmem_populate);
+#endif
