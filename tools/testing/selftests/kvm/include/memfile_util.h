@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the tests of guest_memfd's memory files have in common: a guest that
+ * does one page operation at a time for the host, and the figures that the
+ * kernel shows for a file.
+ */
+#ifndef SELFTEST_KVM_MEMFILE_UTIL_H
+#define SELFTEST_KVM_MEMFILE_UTIL_H
+
+#include <linux/falloc.h>
+#include <linux/sizes.h>
+
+#include "kvm_syscalls.h"
+#include "kvm_util.h"
+#include "processor.h"
+#include "test_util.h"
+#include "ucall_common.h"
+
+/* Above what the library maps for itself, and above any MMIO hole. */
+#define MEMFILE_GPA		SZ_4G
+
+/* What the guest fills and checks: its own page, which the host's may exceed. */
+#define MEMFILE_PAGE_WORDS	(MIN_PAGE_SIZE / sizeof(u64))
+
+#define MEMFILE_PUNCH		(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)
+#define MEMFILE_ALLOCATE	FALLOC_FL_KEEP_SIZE
+
+enum memfile_guest_op {
+	GUEST_FILL,	/* store a value in all words of a page */
+	GUEST_CHECK,	/* count the words that are not a value */
+	GUEST_READ,	/* load the first word only */
+};
+
+struct memfile_guest_cmd {
+	u64 op;
+	u64 gva;
+	u64 val;
+};
+
+static struct memfile_guest_cmd memfile_guest_cmd;
+
+static inline void memfile_guest_code(void)
+{
+	for (;;) {
+		u64 op = READ_ONCE(memfile_guest_cmd.op);
+		u64 val = READ_ONCE(memfile_guest_cmd.val);
+		u64 *p = (u64 *)READ_ONCE(memfile_guest_cmd.gva);
+		u64 result = 0;
+		int i;
+
+		switch (op) {
+		case GUEST_FILL:
+			for (i = 0; i < MEMFILE_PAGE_WORDS; i++)
+				WRITE_ONCE(p[i], val);
+			break;
+		case GUEST_CHECK:
+			for (i = 0; i < MEMFILE_PAGE_WORDS; i++)
+				result += READ_ONCE(p[i]) != val;
+			break;
+		case GUEST_READ:
+			result = READ_ONCE(p[0]);
+			break;
+		}
+		GUEST_SYNC1(result);
+	}
+}
+
+/* Let the guest do @op at @gpa, which is mapped 1:1; return KVM_RUN's errno. */
+static inline int memfile_guest_try(struct kvm_vcpu *vcpu,
+				    enum memfile_guest_op op, gpa_t gpa,
+				    u64 val, u64 *result)
+{
+	struct memfile_guest_cmd cmd = { .op = op, .gva = gpa, .val = val };
+	struct ucall uc;
+
+	write_guest_global(vcpu->vm, memfile_guest_cmd, cmd);
+
+	if (_vcpu_run(vcpu))
+		return errno;
+
+	switch (get_ucall(vcpu, &uc)) {
+	case UCALL_SYNC:
+		*result = uc.args[0];
+		return 0;
+	case UCALL_ABORT:
+		REPORT_GUEST_ASSERT(uc);
+		break;
+	default:
+		TEST_FAIL("Operation %u at 0x%lx: unexpected exit %u (%s)", op,
+			  gpa, vcpu->run->exit_reason,
+			  exit_reason_str(vcpu->run->exit_reason));
+	}
+	return 0;
+}
+
+static inline u64 memfile_guest_do(struct kvm_vcpu *vcpu,
+				   enum memfile_guest_op op, gpa_t gpa, u64 val)
+{
+	u64 result = 0;
+	int err;
+
+	err = memfile_guest_try(vcpu, op, gpa, val, &result);
+	TEST_ASSERT(!err, "Operation %u at 0x%lx: KVM_RUN failed, errno %d (%s)",
+		    op, gpa, err, strerror(err));
+	return result;
+}
+
+static inline void memfile_guest_fill(struct kvm_vcpu *vcpu, gpa_t gpa, u64 val)
+{
+	memfile_guest_do(vcpu, GUEST_FILL, gpa, val);
+}
+
+static inline void memfile_guest_check(struct kvm_vcpu *vcpu, gpa_t gpa, u64 val)
+{
+	u64 wrong = memfile_guest_do(vcpu, GUEST_CHECK, gpa, val);
+
+	TEST_ASSERT(!wrong, "Guest page 0x%lx: %lu words are not 0x%lx, the first is 0x%lx",
+		    gpa, wrong, val, memfile_guest_do(vcpu, GUEST_READ, gpa, 0));
+}
+
+/* Make the guest forget an access that cannot be completed. */
+static inline void memfile_guest_restart(struct kvm_vcpu *vcpu)
+{
+#ifdef __x86_64__
+	struct kvm_regs regs;
+
+	/* A function expects the stack as a call leaves it. */
+	vcpu_regs_get(vcpu, &regs);
+	regs.rsp = (regs.rsp & ~0xfULL) - 8;
+	vcpu_regs_set(vcpu, &regs);
+#endif
+	vcpu_arch_set_entry_point(vcpu, memfile_guest_code);
+}
+
+/* The access must end KVM_RUN with @err and a complete KVM_EXIT_MEMORY_FAULT. */
+static inline void memfile_guest_faults(struct kvm_vcpu *vcpu,
+					enum memfile_guest_op op, gpa_t gpa,
+					u64 flags, int err)
+{
+	struct kvm_run *run = vcpu->run;
+	u64 result;
+	int r;
+
+	/* What an earlier exit left there must not pass for this one's. */
+	memset(&run->memory_fault, 0xff, sizeof(run->memory_fault));
+
+	r = memfile_guest_try(vcpu, op, gpa, 0, &result);
+	TEST_ASSERT(r == err, "Operation %u at 0x%lx: wanted errno %d from KVM_RUN, got %d (%s)",
+		    op, gpa, err, r, strerror(r));
+	TEST_ASSERT_KVM_EXIT_REASON(vcpu, KVM_EXIT_MEMORY_FAULT);
+	TEST_ASSERT_EQ(run->memory_fault.gpa, gpa);
+	TEST_ASSERT_EQ(run->memory_fault.size, (u64)getpagesize());
+	TEST_ASSERT_EQ(run->memory_fault.flags, flags);
+
+	memfile_guest_restart(vcpu);
+}
+
+/* There is no memslot at @gpa, so the access is the VMM's to emulate. */
+static inline void memfile_guest_exits_mmio(struct kvm_vcpu *vcpu, gpa_t gpa)
+{
+	struct memfile_guest_cmd cmd = { .op = GUEST_READ, .gva = gpa };
+	const u64 answer = 0x6d6d696f6d6d696f;
+	struct kvm_run *run = vcpu->run;
+	struct ucall uc;
+
+	write_guest_global(vcpu->vm, memfile_guest_cmd, cmd);
+	vcpu_run(vcpu);
+	TEST_ASSERT_KVM_EXIT_REASON(vcpu, KVM_EXIT_MMIO);
+	TEST_ASSERT_EQ(run->mmio.phys_addr, gpa);
+	TEST_ASSERT_EQ(run->mmio.len, 8u);
+	TEST_ASSERT_EQ(run->mmio.is_write, 0);
+
+	memcpy(run->mmio.data, &answer, sizeof(answer));
+	vcpu_run(vcpu);
+	TEST_ASSERT_EQ(get_ucall(vcpu, &uc), (u64)UCALL_SYNC);
+	TEST_ASSERT_EQ(uc.args[0], answer);
+}
+
+/* A line of the file's fdinfo, or -1 if this kernel does not show it. */
+static inline long memfile_fdinfo(int fd, const char *key)
+{
+	size_t len = strlen(key);
+	char path[64], line[256];
+	long val = -1;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	f = fopen(path, "r");
+	TEST_ASSERT(f, "Can't open '%s'", path);
+	while (fgets(line, sizeof(line), f)) {
+		if (!strncmp(line, key, len) && line[len] == ':')
+			val = strtol(line + len + 1, NULL, 10);
+	}
+	fclose(f);
+	return val;
+}
+
+static inline long memfile_consumers(int fd)
+{
+	return memfile_fdinfo(fd, "memfile-consumers");
+}
+
+/* Bytes that the file holds, or -1 if this kernel does not say. */
+static inline long memfile_present(int fd)
+{
+	long private = memfile_fdinfo(fd, "memfile-private");
+	long shared = memfile_fdinfo(fd, "memfile-shared");
+
+	return private < 0 || shared < 0 ? -1 : private + shared;
+}
+
+#define TEST_ASSERT_PRESENT(fd, bytes)						\
+do {										\
+	long __present = memfile_present(fd);					\
+										\
+	TEST_ASSERT(__present < 0 || __present == (long)(bytes),		\
+		    "The file should hold 0x%lx bytes, it holds 0x%lx",		\
+		    (long)(bytes), __present);					\
+} while (0)
+
+#define TEST_ASSERT_CONSUMERS(fd, nr)						\
+do {										\
+	long __consumers = memfile_consumers(fd);				\
+										\
+	TEST_ASSERT(__consumers < 0 || __consumers == (long)(nr),		\
+		    "The file should have %ld consumers, it has %ld",		\
+		    (long)(nr), __consumers);					\
+} while (0)
+
+/* The system call must fail, and with just this errno. */
+#define TEST_ASSERT_ERRNO(call, err)						\
+do {										\
+	long __ret, __errno;							\
+										\
+	errno = 0;								\
+	__ret = (long)(call);							\
+	__errno = errno;							\
+	TEST_ASSERT(__ret == -1 && __errno == (err),				\
+		    "%s: wanted errno %d, got %ld, errno %ld (%s)", #call,	\
+		    (err), __ret, __errno, strerror(__errno));			\
+} while (0)
+
+static inline u64 memfile_meminfo(const char *key)
+{
+	size_t len = strlen(key);
+	char line[256];
+	u64 val = 0;
+	FILE *f;
+
+	f = fopen("/proc/meminfo", "r");
+	TEST_ASSERT(f, "Can't open /proc/meminfo");
+	while (fgets(line, sizeof(line), f)) {
+		if (!strncmp(line, key, len) && line[len] == ':')
+			val = strtoull(line + len + 1, NULL, 10) * 1024;
+	}
+	fclose(f);
+	return val;
+}
+
+#endif /* SELFTEST_KVM_MEMFILE_UTIL_H */
