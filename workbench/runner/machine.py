@@ -170,7 +170,8 @@ class _Boot:
         self.test = self.log = None
         self.where = ""
         self.cases = 0
-        self.limit = time.monotonic() + GRACE
+        # The next test begins at once; behind the last one is the scan for leaks.
+        self.limit = time.monotonic() + GRACE * self.machine.context.scale
 
     def what_overran(self):
         if time.monotonic() >= self.machine.context.deadline:
@@ -180,7 +181,7 @@ class _Boot:
         if self.done:
             return f"no power-off after {POWEROFF}s"
         if not self.test:
-            return f"no next test after {GRACE}s"
+            return f"no next test after {GRACE * self.machine.context.scale}s"
         group = self.test.group
         if group.used + time.monotonic() - self.since >= self.machine.context.budget(group):
             return f"group {group.name} overran its {self.machine.context.budget(group)}s"
