@@ -25,8 +25,8 @@ from dataclasses import dataclass, field
 from common import BUILD, Git, Refused, base, encode, read
 
 # What in this repository is no path in the kernel tree
-OWN = {".ci", ".gitignore", "MAINTAINERS", "Makefile", "README.md", "base", "config", "patches",
-       "workbench"}
+OWN = {".ci", ".gitignore", "MAINTAINERS", "Makefile", "README.md", "base", "config", "man",
+       "patches", "workbench"}
 
 # Header lines with a path, any number of each, and the attribute that holds them
 KEYS = {"Adds": "adds", "Replaces": "replaces", "Removes": "removes", "Merges": "merges"}
