@@ -63,6 +63,7 @@ enum memfile_state {
 /* Flags of memfile_create() */
 #define MEMFILE_MMAP		BIT(0)	/* mmap() is allowed */
 #define MEMFILE_INIT_SHARED	BIT(1)	/* offsets start shared, not private */
+#define MEMFILE_KEEP_CONTENT	BIT(2)	/* what becomes shared is not zeroed */
 
 /**
  * struct memfile_owner_ops - what the creator of a memory file provides
@@ -71,22 +72,23 @@ enum memfile_state {
  * @release: The last reference to @file is gone.  Consumers that live as long
  *	as the file must be unregistered here.  May sleep; no locks held.
  * @reclaim: Take @nr pages from @pfn on, that were private, back from
- *	whatever hardware guards them, before they are freed.  If it fails the
- *	pages are leaked: whoever got them next would fault.  Called under the
- *	folio lock, may sleep.  Optional.
+ *	whatever hardware guards them, before they are freed or become shared.
+ *	If it fails the pages are leaked: whoever got them next would fault.
+ *	Called under the folio lock, may sleep.  Optional.
+ * @ioctl: ioctl() on the file.  No locks held.  Optional.
  */
 struct memfile_owner_ops {
 	struct module *owner;
 	void (*release)(struct file *file);
 	int (*reclaim)(unsigned long pfn, unsigned long nr);
+	long (*ioctl)(struct file *file, unsigned int cmd, unsigned long arg);
 };
 
 /**
- * struct memfile_invalidation - pages that are about to go away
+ * struct memfile_invalidation - mappings that have to go
  * @start: First page offset.
  * @end: Page offset behind the last one.
- * @states: Set of enum memfile_state bits: the states that occur in the range,
- *	and so the kinds of mappings that a consumer may have of it.
+ * @states: Set of enum memfile_state bits: mappings of pages in these states.
  */
 struct memfile_invalidation {
 	pgoff_t start;
@@ -97,19 +99,22 @@ struct memfile_invalidation {
 /**
  * struct memfile_consumer_ops - the notifier: what a consumer is told
  * @owner: Module of these functions.  Pinned while a consumer is registered.
- * @invalidate_start: From now until @invalidate_end nothing in the range may be
- *	mapped, and when this returns nothing is mapped: neither in the page
- *	tables of the secondary MMU nor in its TLBs.  A page that was handed out
- *	by memfile_get_pfn() but is not mapped yet must not be mapped any more.
+ * @invalidate_start: Pages are about to go away, or to change their state.
+ *	From now until @invalidate_end nothing in the range may be mapped, and
+ *	when this returns nothing is mapped: neither in the page tables of the
+ *	secondary MMU nor in its TLBs.  A page that memfile_lookup_pfn() has
+ *	found but is not mapped yet must not be mapped any more.  A mapping of a
+ *	page in a state that is not among those of the invalidation may stay.
  *	Required.
- * @invalidate_end: The pages are gone, or stay (a poisoned page does); from now
- *	on memfile_get_pfn() gives the new truth.  Called exactly once for each
- *	@invalidate_start, with the same range.  Required.
- * @prepare: A private page is about to be handed out by memfile_get_pfn().
- *	Make the @nr pages from @pfn on, which back @index onwards, usable for
- *	this consumer only.  Called for every lookup, so it must be idempotent.
- *	Under invalidate_lock (shared) and the folio lock, may sleep.  An error
- *	becomes that of memfile_get_pfn().  Optional.
+ * @invalidate_end: The pages are gone, or stay (a poisoned page does), or have
+ *	their new state; from now on memfile_lookup_pfn() gives the new truth.
+ *	Called exactly once for each @invalidate_start, with the same
+ *	invalidation.  Required.
+ * @prepare: A private page is about to be handed out by memfile_lookup_pfn()
+ *	or memfile_get_pfn().  Make the @nr pages from @pfn on, which back
+ *	@index onwards, usable for this consumer only.  Called for every lookup,
+ *	so it must be idempotent.  Under invalidate_lock (shared) and the folio
+ *	lock, may sleep.  An error becomes that of the lookup.  Optional.
  * @allocated: fallocate() has allocated the range, which may be mapped ahead of
  *	the first fault.  Under invalidate_lock (shared), may sleep.  Optional.
  *
@@ -151,8 +156,8 @@ struct memfile_consumer {
 };
 
 /**
- * struct memfile_pfn - a page that memfile_get_pfn() handed out
- * @page: The page, with a reference for the caller.
+ * struct memfile_pfn - a page that was looked up
+ * @page: The page; pinned, if it comes from memfile_get_pfn().
  * @pfn: Its page frame number.
  * @order: Largest order at which the page may be mapped: the naturally aligned
  *	block of this order around the offset is physically contiguous,
@@ -176,6 +181,10 @@ int memfile_register(struct file *file, struct memfile_consumer *consumer,
 		     pgoff_t start, unsigned long nr);
 void memfile_unregister(struct memfile_consumer *consumer);
 
+enum memfile_state memfile_state(const struct memfile_consumer *consumer,
+				 pgoff_t index);
+int memfile_lookup_pfn(struct memfile_consumer *consumer, pgoff_t index,
+		       struct memfile_pfn *mp);
 int memfile_get_pfn(struct memfile_consumer *consumer, pgoff_t index,
 		    struct memfile_pfn *mp);
 int memfile_populate(struct memfile_consumer *consumer, pgoff_t index,
@@ -189,7 +198,15 @@ int memfile_populate(struct memfile_consumer *consumer, pgoff_t index,
  */
 static inline void memfile_put_pfn(const struct memfile_pfn *mp)
 {
-	put_page(mp->page);
+	unpin_user_page(mp->page);
 }
+
+int memfile_convert(struct file *file, pgoff_t start, pgoff_t end,
+		    enum memfile_state to, pgoff_t *where);
+pgoff_t memfile_convert_for_guest(struct memfile_consumer *consumer, pgoff_t start,
+				  pgoff_t end, enum memfile_state to,
+				  unsigned long *changed);
+pgoff_t memfile_query(struct file *file, pgoff_t index, pgoff_t end,
+		      enum memfile_state *state);
 
 #endif /* _LINUX_MEMFILE_H */

@@ -41,6 +41,13 @@ static int memfile_release(struct inode *inode, struct file *file)
 	return 0;
 }
 
+static long memfile_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	const struct memfile_owner_ops *ops = MEMFILE_I(file_inode(file))->ops;
+
+	return ops->ioctl ? ops->ioctl(file, cmd, arg) : -ENOTTY;
+}
+
 static long memfile_fallocate(struct file *file, int mode, loff_t offset,
 			      loff_t len)
 {
@@ -96,6 +103,8 @@ static const struct file_operations memfile_fops = {
 	.mmap		= memfile_mmap,
 	.release	= memfile_release,
 	.fallocate	= memfile_fallocate,
+	.unlocked_ioctl	= memfile_ioctl,
+	.compat_ioctl	= compat_ptr_ioctl,
 #ifdef CONFIG_PROC_FS
 	.show_fdinfo	= memfile_show_fdinfo,
 #endif
@@ -116,7 +125,7 @@ static const struct inode_operations memfile_iops = {
  * memfile_create - create a memory file
  * @name: Name to show for the file, and the class that security modules see.
  * @size: Size in bytes, constant from now on.
- * @flags: MEMFILE_MMAP, MEMFILE_INIT_SHARED.
+ * @flags: MEMFILE_MMAP, MEMFILE_INIT_SHARED, MEMFILE_KEEP_CONTENT.
  * @ops: The owner's functions.
  * @data: The owner's data, for memfile_owner_data().
  *
@@ -140,7 +149,7 @@ struct file *memfile_create(const char *name, loff_t size, unsigned int flags,
 	struct inode *inode;
 	struct file *file;
 
-	if (flags & ~(MEMFILE_MMAP | MEMFILE_INIT_SHARED))
+	if (flags & ~(MEMFILE_MMAP | MEMFILE_INIT_SHARED | MEMFILE_KEEP_CONTENT))
 		return ERR_PTR(-EINVAL);
 	if (size <= 0 || !PAGE_ALIGNED(size))
 		return ERR_PTR(-EINVAL);
@@ -220,7 +229,12 @@ static struct inode *memfile_alloc_inode(struct super_block *sb)
 
 	memfile->ops = NULL;
 	memfile->flags = 0;
-	mt_init_flags(&memfile->states, MT_FLAGS_USE_RCU | MT_FLAGS_LOCK_EXTERN);
+	/*
+	 * Gaps are of no interest, but without them mt_free_walk() takes the
+	 * metadata of an inner node, in the place of its last slot, for a slot.
+	 */
+	mt_init_flags(&memfile->states, MT_FLAGS_ALLOC_RANGE | MT_FLAGS_USE_RCU |
+					MT_FLAGS_LOCK_EXTERN);
 	memfile->consumers = RB_ROOT_CACHED;
 	mutex_init(&memfile->consumers_lock);
 	memfile->nr_consumers = 0;

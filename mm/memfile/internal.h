@@ -10,9 +10,9 @@
 #include <linux/rbtree.h>
 
 /*
- * The most pages that are allocated or freed under one hold of invalidate_lock.
- * Every vCPU fault on the file waits behind an exclusive holder, and behind a
- * shared one as soon as an exclusive one waits.
+ * The most pages that are allocated, freed or converted under one hold of
+ * invalidate_lock.  Every vCPU fault on the file waits behind an exclusive holder,
+ * and behind a shared one as soon as an exclusive one waits.
  */
 #define MEMFILE_BATCH_PAGES	512UL
 
@@ -59,11 +59,40 @@ bool memfile_inode(const struct inode *inode);
 enum memfile_state memfile_state_default(const struct memfile *memfile);
 enum memfile_state memfile_state_at(struct memfile *memfile, pgoff_t index);
 unsigned int memfile_states(struct memfile *memfile, pgoff_t start, pgoff_t end);
+pgoff_t memfile_state_run(struct memfile *memfile, pgoff_t index, pgoff_t end,
+			  enum memfile_state *state);
+pgoff_t memfile_runs_end(struct memfile *memfile, pgoff_t index, pgoff_t end);
+int memfile_state_prepare(struct memfile *memfile, struct ma_state *mas,
+			  pgoff_t start, pgoff_t end, enum memfile_state state);
+void memfile_state_commit(struct memfile *memfile, struct ma_state *mas,
+			  enum memfile_state state);
 
 /* notifier.c */
-void memfile_notify_start(struct memfile *memfile, pgoff_t start, pgoff_t end);
-void memfile_notify_end(struct memfile *memfile, pgoff_t start, pgoff_t end);
+void memfile_notify_start(struct memfile *memfile,
+			  const struct memfile_invalidation *inv);
+void memfile_notify_end(struct memfile *memfile,
+			const struct memfile_invalidation *inv);
 void memfile_notify_allocated(struct memfile *memfile, pgoff_t start, pgoff_t end);
+
+/**
+ * struct memfile_conversion - what goes along with a conversion
+ * @to: The new state.
+ * @local: Leave other CPUs alone, and let any signal end it.
+ * @state: The state of the first run of offsets in this chunk.
+ * @next: Page offset behind this run.
+ * @nr: Pages that were found in the old state, in this chunk.
+ * @changed: Offsets, with pages or without, that have changed their state.
+ * @where: The offset that an error is for.
+ */
+struct memfile_conversion {
+	enum memfile_state to;
+	bool local;
+	enum memfile_state state;
+	pgoff_t next;
+	unsigned long nr;
+	unsigned long changed;
+	pgoff_t where;
+};
 
 /* pages.c */
 extern const struct address_space_operations memfile_aops;
@@ -74,6 +103,15 @@ struct folio *memfile_add_folio(struct memfile *memfile, pgoff_t index);
 #endif
 int memfile_allocate(struct memfile *memfile, pgoff_t start, pgoff_t end);
 int memfile_punch(struct memfile *memfile, pgoff_t start, pgoff_t end);
+void memfile_note_hold(struct memfile *memfile, long nr);
+pgoff_t memfile_batch_end(struct memfile *memfile, pgoff_t start, pgoff_t end,
+			  unsigned long *nr);
+int memfile_withdraw(struct memfile *memfile, pgoff_t start, pgoff_t end,
+		     struct memfile_conversion *conv);
+int memfile_find_pinned(struct memfile *memfile, pgoff_t start, pgoff_t end,
+			struct memfile_conversion *conv);
+int memfile_take_back(struct memfile *memfile, pgoff_t start, pgoff_t end,
+		      struct memfile_conversion *conv);
 
 /* mmap.c */
 int memfile_mmap(struct file *file, struct vm_area_struct *vma);

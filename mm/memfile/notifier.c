@@ -35,62 +35,60 @@ static void memfile_assert_consumers_stable(struct memfile *memfile)
 	     node = interval_tree_iter_next(node, start, (end) - 1))
 
 static struct memfile_invalidation
-memfile_clip(struct memfile *memfile, const struct interval_tree_node *node,
-	     pgoff_t start, pgoff_t end)
+memfile_clip(const struct memfile_invalidation *inv,
+	     const struct interval_tree_node *node)
 {
-	start = max(start, node->start);
-	end = min(end, node->last + 1);
-
 	return (struct memfile_invalidation) {
-		.start = start,
-		.end = end,
-		.states = memfile_states(memfile, start, end),
+		.start = max(inv->start, node->start),
+		.end = min(inv->end, node->last + 1),
+		.states = inv->states,
 	};
 }
 
 /**
- * memfile_notify_start - tell consumers that pages are about to go away
+ * memfile_notify_start - tell consumers that mappings have to go
  * @memfile: The file.
- * @start: First page offset.
- * @end: Page offset behind the last one.
+ * @inv: Which mappings.
  *
  * Context: invalidate_lock held exclusively, or consumers_lock held; in either
  *	case without a break until memfile_notify_end().  May sleep.
  */
-void memfile_notify_start(struct memfile *memfile, pgoff_t start, pgoff_t end)
+void memfile_notify_start(struct memfile *memfile,
+			  const struct memfile_invalidation *inv)
 {
 	struct interval_tree_node *node;
 
 	memfile_assert_consumers_stable(memfile);
-	trace_memfile_invalidate(&memfile->vfs_inode, start, end);
+	trace_memfile_invalidate(&memfile->vfs_inode, inv->start, inv->end,
+				 inv->states);
 
-	for_each_consumer(node, memfile, start, end) {
-		struct memfile_invalidation inv = memfile_clip(memfile, node, start, end);
+	for_each_consumer(node, memfile, inv->start, inv->end) {
+		struct memfile_invalidation clipped = memfile_clip(inv, node);
 		struct memfile_consumer *consumer = memfile_consumer_of(node);
 
-		consumer->ops->invalidate_start(consumer, &inv);
+		consumer->ops->invalidate_start(consumer, &clipped);
 	}
 }
 
 /**
  * memfile_notify_end - tell consumers that an invalidation is over
  * @memfile: The file.
- * @start: First page offset, as for memfile_notify_start().
- * @end: Page offset behind the last one.
+ * @inv: As for memfile_notify_start().
  *
  * Context: As for memfile_notify_start(), in the same hold.
  */
-void memfile_notify_end(struct memfile *memfile, pgoff_t start, pgoff_t end)
+void memfile_notify_end(struct memfile *memfile,
+			const struct memfile_invalidation *inv)
 {
 	struct interval_tree_node *node;
 
 	memfile_assert_consumers_stable(memfile);
 
-	for_each_consumer(node, memfile, start, end) {
-		struct memfile_invalidation inv = memfile_clip(memfile, node, start, end);
+	for_each_consumer(node, memfile, inv->start, inv->end) {
+		struct memfile_invalidation clipped = memfile_clip(inv, node);
 		struct memfile_consumer *consumer = memfile_consumer_of(node);
 
-		consumer->ops->invalidate_end(consumer, &inv);
+		consumer->ops->invalidate_end(consumer, &clipped);
 	}
 }
 
@@ -173,7 +171,7 @@ int memfile_register(struct file *file, struct memfile_consumer *consumer,
 	if (memfile_domain_overlaps(memfile, consumer->domain, start, end)) {
 		err = -EEXIST;
 	} else {
-		consumer->inode = inode;
+		WRITE_ONCE(consumer->inode, inode);
 		consumer->node.start = start;
 		consumer->node.last = end - 1;
 		interval_tree_insert(&consumer->node, &memfile->consumers);
@@ -208,7 +206,7 @@ void memfile_unregister(struct memfile_consumer *consumer)
 	mutex_lock(&memfile->consumers_lock);
 	interval_tree_remove(&consumer->node, &memfile->consumers);
 	memfile->nr_consumers--;
-	consumer->inode = NULL;
+	WRITE_ONCE(consumer->inode, NULL);
 	mutex_unlock(&memfile->consumers_lock);
 	filemap_invalidate_unlock(inode->i_mapping);
 

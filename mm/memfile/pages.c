@@ -21,6 +21,7 @@
 
 #include <trace/events/memfile.h>
 
+#include "../internal.h"
 #include "internal.h"
 
 static struct folio *memfile_alloc_folio(struct memfile *memfile, pgoff_t index)
@@ -136,31 +137,8 @@ struct folio *memfile_grab_ready_folio(struct memfile *memfile, pgoff_t index)
 	return folio;
 }
 
-/**
- * memfile_get_pfn - get a page for a secondary MMU
- * @consumer: A registered consumer, which stays registered for the call.
- * @index: Page offset, in the range of the consumer.
- * @mp: Where to put the page.
- *
- * A page that is not there yet is allocated, and zeroed.  The state of the page
- * does not change (a lookup never does that).
- *
- * What was handed out may be mapped only if no invalidation of the offset has
- * started since before this call.  The consumer checks that by means of its own
- * (KVM: mmu_invalidate_retry()) under the lock that orders it against
- * ->invalidate_start.
- *
- * Context: Process context, may sleep.  Takes invalidate_lock (shared), so
- *	nothing that comes under it may be held.
- * Return: 0, or, with @mp untouched:
- *
- * * -EINVAL - @index is outside the consumer's range
- * * -ENOMEM - no memory, or the task's memory cgroup is at its limit
- * * -EHWPOISON - the page has a memory error
- * * any error of ->prepare
- */
-int memfile_get_pfn(struct memfile_consumer *consumer, pgoff_t index,
-		    struct memfile_pfn *mp)
+static int __memfile_lookup_pfn(struct memfile_consumer *consumer, pgoff_t index,
+				struct memfile_pfn *mp, unsigned int foll)
 {
 	struct inode *inode = consumer->inode;
 	struct memfile *memfile = MEMFILE_I(inode);
@@ -184,12 +162,13 @@ int memfile_get_pfn(struct memfile_consumer *consumer, pgoff_t index,
 	state = memfile_state_at(memfile, index);
 	if (state == MEMFILE_PRIVATE && consumer->ops->prepare)
 		err = consumer->ops->prepare(consumer, index, page_to_pfn(page), 1);
-	if (err) {
-		memfile_put_locked_folio(folio);
+	if (!err)
+		err = try_grab_folio(folio, 1, foll);
+	/* The reference of the lookup goes before a converter can see it. */
+	memfile_put_locked_folio(folio);
+	if (err)
 		goto unlock;
-	}
 
-	folio_unlock(folio);
 	*mp = (struct memfile_pfn) {
 		.page = page,
 		.pfn = page_to_pfn(page),
@@ -199,6 +178,58 @@ int memfile_get_pfn(struct memfile_consumer *consumer, pgoff_t index,
 unlock:
 	filemap_invalidate_unlock_shared(inode->i_mapping);
 	return err;
+}
+
+/**
+ * memfile_lookup_pfn - look up a page for a secondary MMU
+ * @consumer: A registered consumer, which stays registered for the call.
+ * @index: Page offset, in the range of the consumer.
+ * @mp: Where to put the page.
+ *
+ * A page that is not there yet is allocated, and zeroed.  The state of the page
+ * does not change (a lookup never does that).
+ *
+ * There is no reference in it: nothing that is looked up stands in the way of a
+ * conversion.  The page may be mapped only if no invalidation of the offset has
+ * started since before this call, and is the file's own until the next one
+ * starts.  The consumer checks that by means of its own (KVM:
+ * mmu_invalidate_retry()) under the lock that orders it against
+ * ->invalidate_start.
+ *
+ * Context: Process context, may sleep.  Takes invalidate_lock (shared), so
+ *	nothing that comes under it may be held.
+ * Return: 0, or, with @mp untouched:
+ *
+ * * -EINVAL - @index is outside the consumer's range
+ * * -ENOMEM - no memory, or the task's memory cgroup is at its limit
+ * * -EHWPOISON - the page has a memory error
+ * * any error of ->prepare
+ */
+int memfile_lookup_pfn(struct memfile_consumer *consumer, pgoff_t index,
+		       struct memfile_pfn *mp)
+{
+	return __memfile_lookup_pfn(consumer, index, mp, 0);
+}
+EXPORT_SYMBOL_FOR_MODULES(memfile_lookup_pfn, "kvm,memfile_kunit");
+
+/**
+ * memfile_get_pfn - look up a page, and pin it
+ * @consumer: A registered consumer, which stays registered for the call.
+ * @index: Page offset, in the range of the consumer.
+ * @mp: Where to put the page.
+ *
+ * As memfile_lookup_pfn(), for a consumer that cannot let go of a page when it
+ * is told to.  The page is pinned, as by pin_user_pages(): it is not freed, and
+ * cannot be converted (-EBUSY), until memfile_put_pfn().  A hole that is punched
+ * takes it from the file all the same.
+ *
+ * Context: As for memfile_lookup_pfn().
+ * Return: As for memfile_lookup_pfn().
+ */
+int memfile_get_pfn(struct memfile_consumer *consumer, pgoff_t index,
+		    struct memfile_pfn *mp)
+{
+	return __memfile_lookup_pfn(consumer, index, mp, FOLL_PIN);
 }
 EXPORT_SYMBOL_FOR_MODULES(memfile_get_pfn, "kvm,memfile_kunit");
 
@@ -260,7 +291,14 @@ unlock:
 }
 EXPORT_SYMBOL_FOR_MODULES(memfile_populate, "kvm,memfile_kunit");
 
-static void memfile_note_hold(struct memfile *memfile, long nr)
+/**
+ * memfile_note_hold - note how long invalidate_lock was held
+ * @memfile: The file.
+ * @nr: Number of pages that were handled meanwhile.
+ *
+ * Context: Any.
+ */
+void memfile_note_hold(struct memfile *memfile, long nr)
 {
 	long longest = atomic_long_read(&memfile->longest_hold);
 
@@ -320,14 +358,20 @@ int memfile_allocate(struct memfile *memfile, pgoff_t start, pgoff_t end)
 	return 0;
 }
 
-/*
- * Find out how far a range can be emptied in one go: to its end, or behind the
- * last page of a batch.
+/**
+ * memfile_batch_end - find out how much of a range can be handled in one go
+ * @memfile: The file.
+ * @start: First page offset.
+ * @end: Page offset behind the last one.
+ * @nr: Where to put the number of pages that are there.
+ *
+ * Context: invalidate_lock held exclusively.
+ * Return: @end, or the page offset behind the last page of a batch.
  */
-static pgoff_t memfile_batch_end(struct address_space *mapping, pgoff_t start,
-				 pgoff_t end, unsigned long *nr)
+pgoff_t memfile_batch_end(struct memfile *memfile, pgoff_t start, pgoff_t end,
+			  unsigned long *nr)
 {
-	XA_STATE(xas, &mapping->i_pages, start);
+	XA_STATE(xas, &memfile->vfs_inode.i_mapping->i_pages, start);
 	struct folio *folio;
 
 	*nr = 0;
@@ -368,13 +412,19 @@ int memfile_punch(struct memfile *memfile, pgoff_t start, pgoff_t end)
 			return -EINTR;
 
 		filemap_invalidate_lock(mapping);
-		next = memfile_batch_end(mapping, start, end, &nr);
+		next = memfile_batch_end(memfile, start, end, &nr);
 		if (nr) {
-			memfile_notify_start(memfile, start, next);
+			struct memfile_invalidation inv = {
+				.start = start,
+				.end = next,
+				.states = memfile_states(memfile, start, next),
+			};
+
+			memfile_notify_start(memfile, &inv);
 			truncate_inode_pages_range(mapping,
 						   (loff_t)start << PAGE_SHIFT,
 						   ((loff_t)next << PAGE_SHIFT) - 1);
-			memfile_notify_end(memfile, start, next);
+			memfile_notify_end(memfile, &inv);
 			memfile_note_hold(memfile, nr);
 		}
 		filemap_invalidate_unlock(mapping);
@@ -383,19 +433,222 @@ int memfile_punch(struct memfile *memfile, pgoff_t start, pgoff_t end)
 	return 0;
 }
 
+/* For between unmapping a page and looking at its references. */
+static void memfile_order_against_gup(void)
+{
+	/*
+	 * Against gup_fast(), which takes a reference, and
+	 * then looks whether the page is still mapped.
+	 */
+	smp_mb();
+}
+
 /*
- * A page leaves the file.  A private one goes through the hands of the hardware
- * that guards it, and is wiped: it held what the host must not see.
+ * The host lets go of a page: nobody but the file has a reference to it any
+ * more.  Speculative references (of memory compaction, for one) look the same
+ * as any other; whoever asked has to try again.
+ */
+static int memfile_withdraw_folio(struct folio *folio, bool local,
+				  enum lru_cache_drained *drained)
+{
+	/* A fault of the host that has found the page maps it under this lock. */
+	folio_lock(folio);
+	unmap_mapping_folio(folio);
+	folio_unlock(folio);
+	memfile_order_against_gup();
+
+	/* memory_failure() keeps a reference; nobody gets at the page again. */
+	if (folio_test_hwpoison(folio))
+		return 0;
+	if (folio_maybe_dma_pinned(folio))
+		return -EBUSY;
+
+	if (local && *drained == LRU_CACHE_NOT_DRAINED) {
+		lru_add_drain();
+		*drained = LRU_CACHE_DRAINED_ALL;
+	}
+	lru_cache_drain_for_folio(folio, 1, drained);
+	return folio_ref_count(folio) == folio_nr_pages(folio) + 1 ? 0 : -EAGAIN;
+}
+
+/**
+ * memfile_withdraw - take the pages of a range away from the host
+ * @memfile: The file.
+ * @start: First page offset.
+ * @end: Page offset behind the last one.
+ * @conv: The conversion, which is told how many pages there are, and where one is
+ *	in use.
+ *
+ * All of the range is shared, and nobody maps it anew: host faults wait for
+ * invalidate_lock.  Consumers have unmapped it before.  References that remain
+ * then are of those who use the page without a mapping.
+ *
+ * On failure mappings may be gone, which is nothing but a page fault for those
+ * who used them.
+ *
+ * Context: invalidate_lock held exclusively.  May sleep.
+ * Return: 0, or:
+ *
+ * * -EBUSY - a page is pinned
+ * * -EAGAIN - there is another reference to a page
+ */
+int memfile_withdraw(struct memfile *memfile, pgoff_t start, pgoff_t end,
+		     struct memfile_conversion *conv)
+{
+	struct address_space *mapping = memfile->vfs_inode.i_mapping;
+	enum lru_cache_drained drained = LRU_CACHE_NOT_DRAINED;
+	XA_STATE(xas, &mapping->i_pages, start);
+	bool unmapped = false;
+	struct folio *folio;
+	int err = 0;
+
+	rcu_read_lock();
+	xas_for_each(&xas, folio, end - 1) {
+		if (xas_retry(&xas, folio))
+			continue;
+		conv->nr += folio_nr_pages(folio);
+		/* Whoever maps it, or has found it to map it, has a reference. */
+		if (likely(folio_ref_count(folio) == folio_nr_pages(folio)))
+			continue;
+
+		/* The file has a reference, and invalidate_lock keeps it. */
+		folio_get(folio);
+		xas_pause(&xas);
+		rcu_read_unlock();
+		/* Where one page is mapped, the next ones are likely to be. */
+		if (!unmapped && folio_mapped(folio)) {
+			unmap_mapping_pages(mapping, folio->index,
+					    end - folio->index, false);
+			unmapped = true;
+			memfile_order_against_gup();
+		}
+		if (folio_ref_count(folio) != folio_nr_pages(folio) + 1)
+			err = memfile_withdraw_folio(folio, conv->local, &drained);
+		if (err)
+			conv->where = folio->index;
+		folio_put(folio);
+		rcu_read_lock();
+		if (err)
+			break;
+	}
+	rcu_read_unlock();
+	return err;
+}
+
+/**
+ * memfile_find_pinned - look for a pinned page in a range
+ * @memfile: The file.
+ * @start: First page offset.
+ * @end: Page offset behind the last one.
+ * @conv: The conversion, which is told how many pages there are, and where one is
+ *	pinned.
+ *
+ * Context: invalidate_lock held exclusively.
+ * Return: 0, or -EBUSY if a page is pinned.
+ */
+int memfile_find_pinned(struct memfile *memfile, pgoff_t start, pgoff_t end,
+			struct memfile_conversion *conv)
+{
+	XA_STATE(xas, &memfile->vfs_inode.i_mapping->i_pages, start);
+	struct folio *folio;
+	int err = 0;
+
+	rcu_read_lock();
+	xas_for_each(&xas, folio, end - 1) {
+		if (xas_retry(&xas, folio))
+			continue;
+		conv->nr += folio_nr_pages(folio);
+		if (folio_maybe_dma_pinned(folio)) {
+			conv->where = folio->index;
+			err = -EBUSY;
+			break;
+		}
+	}
+	rcu_read_unlock();
+	return err;
+}
+
+/*
+ * Make a private page one that the host may see: take it back from the hardware
+ * that guards it, and wipe it.
  *
  * A page with a memory error is not touched.  It stays in the hands of the
  * hardware, and as the allocator never gets it, nobody will miss it.
+ *
+ * Return false if the page has to be leaked.
+ */
+static bool memfile_take_back_folio(struct memfile *memfile, struct folio *folio,
+				    bool keep_content)
+{
+	unsigned long nr = folio_nr_pages(folio);
+
+	if (folio_test_hwpoison(folio))
+		return true;
+
+	if (memfile->ops->reclaim && memfile->ops->reclaim(folio_pfn(folio), nr)) {
+		pr_warn_ratelimited("leaking pfn 0x%lx, which cannot be taken back\n",
+				    folio_pfn(folio));
+		folio_get(folio);
+		return false;
+	}
+
+	if (!keep_content)
+		folio_zero_range(folio, 0, folio_size(folio));
+	return true;
+}
+
+/**
+ * memfile_take_back - make the private pages of a range fit for the host
+ * @memfile: The file.
+ * @start: First page offset.
+ * @end: Page offset behind the last one.
+ * @conv: The conversion.
+ *
+ * The content is kept if the file says so (MEMFILE_KEEP_CONTENT), else it is
+ * zero.  A page that cannot be taken back is leaked, and leaves a hole.
+ *
+ * Context: invalidate_lock held exclusively; consumers have unmapped the range.
+ *	May sleep.
+ * Return: 0.
+ */
+int memfile_take_back(struct memfile *memfile, pgoff_t start, pgoff_t end,
+		      struct memfile_conversion *conv)
+{
+	bool keep_content = memfile->flags & MEMFILE_KEEP_CONTENT;
+	XA_STATE(xas, &memfile->vfs_inode.i_mapping->i_pages, start);
+	struct folio *folio;
+
+	if (keep_content && !memfile->ops->reclaim)
+		return 0;
+
+	rcu_read_lock();
+	xas_for_each(&xas, folio, end - 1) {
+		if (xas_retry(&xas, folio))
+			continue;
+
+		/* The file has a reference, and invalidate_lock keeps it. */
+		folio_get(folio);
+		xas_pause(&xas);
+		rcu_read_unlock();
+		folio_lock(folio);
+		if (!memfile_take_back_folio(memfile, folio, keep_content))
+			filemap_remove_folio(folio);
+		memfile_put_locked_folio(folio);
+		rcu_read_lock();
+	}
+	rcu_read_unlock();
+	return 0;
+}
+
+/*
+ * A page leaves the file.  A private one is wiped: it held what the host must
+ * not see.
  */
 static void memfile_invalidate_folio(struct folio *folio, size_t offset,
 				     size_t length)
 {
 	struct memfile *memfile = MEMFILE_I(folio->mapping->host);
 	enum memfile_state state = memfile_state_at(memfile, folio->index);
-	unsigned long nr = folio_nr_pages(folio);
 
 	VM_WARN_ON_ONCE_FOLIO(offset || length != folio_size(folio), folio);
 
@@ -403,17 +656,9 @@ static void memfile_invalidate_folio(struct folio *folio, size_t offset,
 	if (state == MEMFILE_SHARED)
 		return;
 
-	atomic_long_sub(nr, &memfile->nr_private);
-	if (folio_test_hwpoison(folio))
-		return;
-	if (memfile->ops->reclaim && memfile->ops->reclaim(folio_pfn(folio), nr)) {
-		pr_warn_ratelimited("leaking pfn 0x%lx, which cannot be taken back\n",
-				    folio_pfn(folio));
-		folio_get(folio);
-		return;
-	}
+	atomic_long_sub(folio_nr_pages(folio), &memfile->nr_private);
 	/* Not uptodate is not empty: populate may have failed half-way. */
-	folio_zero_range(folio, 0, folio_size(folio));
+	memfile_take_back_folio(memfile, folio, false);
 }
 
 /* Pages leave by punching a hole or with the file, never otherwise. */
@@ -434,12 +679,16 @@ static int memfile_error_remove_folio(struct address_space *mapping,
 				      struct folio *folio)
 {
 	struct memfile *memfile = MEMFILE_I(mapping->host);
-	pgoff_t start = folio->index;
-	pgoff_t end = folio_next_index(folio);
+	struct memfile_invalidation inv = {
+		.start = folio->index,
+		.end = folio_next_index(folio),
+		/* The state may be about to change. */
+		.states = MEMFILE_SHARED | MEMFILE_PRIVATE,
+	};
 
 	mutex_lock(&memfile->consumers_lock);
-	memfile_notify_start(memfile, start, end);
-	memfile_notify_end(memfile, start, end);
+	memfile_notify_start(memfile, &inv);
+	memfile_notify_end(memfile, &inv);
 	mutex_unlock(&memfile->consumers_lock);
 
 	/* Not 0: that would say that the page has left the file. */

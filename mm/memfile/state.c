@@ -6,7 +6,11 @@
  * changes of state and not the size of the file.  An offset without an entry
  * has the state that the file was created with.
  */
+#include <linux/gfp.h>
 #include <linux/xarray.h>
+
+#include <kunit/static_stub.h>
+#include <kunit/visibility.h>
 
 #include "internal.h"
 
@@ -65,10 +69,111 @@ unsigned int memfile_states(struct memfile *memfile, pgoff_t start, pgoff_t end)
 			states |= memfile_state_default(memfile);
 		states |= memfile_state_of(memfile, entry);
 		next = mas.last + 1;
+		if (states == (MEMFILE_SHARED | MEMFILE_PRIVATE))
+			break;
 	}
 	rcu_read_unlock();
 
 	if (next < end)
 		states |= memfile_state_default(memfile);
 	return states;
+}
+
+/**
+ * memfile_state_run - how far the state of an offset reaches
+ * @memfile: The file.
+ * @index: Page offset.
+ * @end: Where to stop looking; above @index.
+ * @state: Where to put the state of the offset.
+ *
+ * Context: As for memfile_state_at().
+ * Return: The page offset behind the last one of the run, at most @end.
+ */
+pgoff_t memfile_state_run(struct memfile *memfile, pgoff_t index, pgoff_t end,
+			  enum memfile_state *state)
+{
+	MA_STATE(mas, &memfile->states, index, index);
+
+	rcu_read_lock();
+	*state = memfile_state_of(memfile, mas_walk(&mas));
+	rcu_read_unlock();
+
+	/* What has the same state is one entry, or one gap between entries. */
+	return min(mas.last, end - 1) + 1;
+}
+
+/**
+ * memfile_runs_end - find out how much of a range can be handled in one go
+ * @memfile: The file.
+ * @index: Page offset, behind a run of offsets in one state.
+ * @end: Where to stop looking.
+ *
+ * Context: As for memfile_state_at().
+ * Return: @end, or the page offset behind the last run that is in a batch.
+ */
+pgoff_t memfile_runs_end(struct memfile *memfile, pgoff_t index, pgoff_t end)
+{
+	enum memfile_state state;
+	unsigned long nr;
+
+	for (nr = 1; index < end && nr < MEMFILE_BATCH_PAGES; nr++)
+		index = memfile_state_run(memfile, index, end, &state);
+	return index;
+}
+
+static void *memfile_state_entry(const struct memfile *memfile,
+				 enum memfile_state state)
+{
+	return state == memfile_state_default(memfile) ? NULL : xa_mk_value(state);
+}
+
+/**
+ * memfile_state_prepare - get ready to change the state of a range
+ * @memfile: The file.
+ * @mas: A state of the tree of states, for memfile_state_commit() or
+ *	mas_destroy().
+ * @start: First page offset.
+ * @end: Page offset behind the last one; above @start.
+ * @state: The new state.
+ *
+ * Context: invalidate_lock held exclusively, until memfile_state_commit().  May
+ *	sleep.
+ * Return: 0, or -ENOMEM.
+ */
+int memfile_state_prepare(struct memfile *memfile, struct ma_state *mas,
+			  pgoff_t start, pgoff_t end, enum memfile_state state)
+{
+	void *entry = memfile_state_entry(memfile, state);
+	pgoff_t last = end - 1;
+
+	KUNIT_STATIC_STUB_REDIRECT(memfile_state_prepare, memfile, mas, start, end,
+				   state);
+
+	/* The tree merges gaps by itself, but not entries. */
+	if (entry) {
+		mas_set(mas, end);
+		if (mas_walk(mas) == entry)
+			last = mas->last;
+		mas_set(mas, start ? start - 1 : 0);
+		if (mas_walk(mas) == entry)
+			start = mas->index;
+	}
+
+	mas_set_range(mas, start, last);
+	return mas_preallocate(mas, entry, GFP_KERNEL_ACCOUNT);
+}
+EXPORT_SYMBOL_IF_KUNIT(memfile_state_prepare);
+
+/**
+ * memfile_state_commit - change the state of a range
+ * @memfile: The file.
+ * @mas: What memfile_state_prepare() has prepared, for the same @state.
+ * @state: The new state.
+ *
+ * Context: invalidate_lock held exclusively since memfile_state_prepare().
+ */
+void memfile_state_commit(struct memfile *memfile, struct ma_state *mas,
+			  enum memfile_state state)
+{
+	mas_store_prealloc(mas, memfile_state_entry(memfile, state));
 }

@@ -1,12 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * arm64: a plain VM. The offsets of a memory file are private unless the file
- * was created with INIT_SHARED; what the guest may do is the same with both.
- */
+/* arm64: a plain VM. What the guest may do with either kind of memory is the same. */
 #include <stddef.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 
 #include "memfile-vmm.h"
 
@@ -21,18 +17,6 @@ const struct need needs[] = {
 	  KVM_CAP_ARM_VM_IPA_SIZE },
 	{}
 };
-
-void arch_create_shared(struct vm *vm, struct memory *mem)
-{
-	mem->fd = create_guest_memfd(vm, GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED);
-	mem->map = map_aligned(mem->fd, MAP_SHARED);
-	mem->guest_memfd = true;
-}
-
-void arch_make_private(struct vm *vm, uint64_t gpa)
-{
-	/* Nothing to do: INIT_SHARED was not asked for. */
-}
 
 #define CORE_REG(name)	(KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | \
 			 KVM_REG_ARM_CORE_REG(name))

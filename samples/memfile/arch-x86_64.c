@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 
 #include "memfile-vmm.h"
 
@@ -16,33 +15,8 @@ const struct need needs[] = {
 	{ "KVM_CAP_VM_TYPES",
 	  "needs CONFIG_KVM_SW_PROTECTED_VM and a CPU with EPT or NPT",
 	  KVM_CAP_VM_TYPES, 1 << KVM_X86_SW_PROTECTED_VM },
-	{ "KVM_CAP_MEMORY_ATTRIBUTES", "the kernel cannot make guest memory private",
-	  KVM_CAP_MEMORY_ATTRIBUTES, KVM_MEMORY_ATTRIBUTE_PRIVATE },
 	{}
 };
-
-/*
- * KVM takes all pages of a slot that is bound to a mappable file from the file,
- * private or not. Shared memory is a slot of its own, of ordinary memory.
- */
-void arch_create_shared(struct vm *vm, struct memory *mem)
-{
-	mem->fd = -1;
-	mem->map = map_aligned(-1, MAP_SHARED | MAP_ANONYMOUS);
-}
-
-void arch_make_private(struct vm *vm, uint64_t gpa)
-{
-	struct kvm_memory_attributes attrs = {
-		.address = gpa,
-		.size = MEM_SIZE,
-		.attributes = KVM_MEMORY_ATTRIBUTE_PRIVATE,
-	};
-
-	if (ioctl(vm->fd, KVM_SET_MEMORY_ATTRIBUTES, &attrs))
-		die("see KVM_CAP_MEMORY_ATTRIBUTES of this VM",
-		    "KVM_SET_MEMORY_ATTRIBUTES(%#llx, PRIVATE)", attrs.address);
-}
 
 /* KVM allows a guest only what its CPUID offers; without one, not even long mode. */
 static void set_cpuid(struct vm *vm)

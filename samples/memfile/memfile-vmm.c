@@ -4,8 +4,9 @@
  * tries to read that memory itself.
  *
  * main() below is the order of things in any VMM that uses memory files.
- * arch-*.c has what differs between architectures, guest.c what runs inside,
- * attempts.c every way that the host tries.
+ * convert.c makes memory private, and shared again; arch-*.c has what differs
+ * between architectures, guest.c what runs inside, attempts.c every way that the
+ * host tries.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -67,23 +68,23 @@ static void check_needs(int fd, const char *what, const struct need *need)
 }
 
 /* Large pages, and the calls that are about them, need addresses that fit them. */
-void *map_aligned(int fd, int flags)
+void *map_aligned(int fd, unsigned long size, int flags)
 {
-	void *hole = mmap(NULL, 2 * MEM_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *hole = mmap(NULL, size + MEM_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	void *map;
 
 	if (hole == MAP_FAILED)
-		die("is there a limit on address space?", "mmap(%#lx)", 2 * MEM_SIZE);
+		die("is there a limit on address space?", "mmap(%#lx)", size + MEM_SIZE);
 	map = (void *)(((uintptr_t)hole + MEM_SIZE - 1) & -MEM_SIZE);
-	if (mmap(map, MEM_SIZE, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd, 0) != map)
+	if (mmap(map, size, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd, 0) != map)
 		die("a memory file can be mapped if it was created with MMAP",
 		    "mmap(fd %d, flags %#x)", fd, flags);
 	return map;
 }
 
-int create_guest_memfd(struct vm *vm, uint64_t flags)
+static int create_guest_memfd(struct vm *vm, uint64_t size, uint64_t flags)
 {
-	struct kvm_create_guest_memfd args = { .size = MEM_SIZE, .flags = flags };
+	struct kvm_create_guest_memfd args = { .size = size, .flags = flags };
 	int fd = ioctl(vm->fd, KVM_CREATE_GUEST_MEMFD, &args);
 
 	if (fd < 0)
@@ -101,18 +102,19 @@ void vm_create(struct vm *vm, unsigned long type)
 }
 
 /*
- * A memory file takes the place of the memory behind @map. KVM wants an address
- * all the same: it is where KVM's own accesses go, which private memory refuses.
+ * A memory file, if there is one, is where the guest's memory comes from. KVM
+ * wants an address all the same: it is where KVM's own accesses go, which private
+ * memory refuses.
  */
-int vm_add_memory(struct vm *vm, uint64_t gpa, const struct memory *mem)
+int vm_add_memory(struct vm *vm, uint64_t gpa, unsigned long size, void *map, int guest_memfd)
 {
 	struct kvm_userspace_memory_region2 slot = {
 		.slot = vm->nr_slots,
-		.flags = mem->guest_memfd ? KVM_MEM_GUEST_MEMFD : 0,
+		.flags = guest_memfd >= 0 ? KVM_MEM_GUEST_MEMFD : 0,
 		.guest_phys_addr = gpa,
-		.memory_size = MEM_SIZE,
-		.userspace_addr = (uintptr_t)mem->map,
-		.guest_memfd = mem->guest_memfd ? mem->fd : 0,
+		.memory_size = size,
+		.userspace_addr = (uintptr_t)map,
+		.guest_memfd = guest_memfd >= 0 ? guest_memfd : 0,
 	};
 
 	if (ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION2, &slot))
@@ -221,12 +223,19 @@ int main(int argc, char **argv)
 		{ "KVM_CAP_GUEST_MEMFD", "needs CONFIG_KVM_GUEST_MEMFD; a protected VM has none",
 		  KVM_CAP_GUEST_MEMFD },
 		{ "KVM_CAP_GUEST_MEMFD_FLAGS", "the kernel's memory files cannot be mapped",
-		  KVM_CAP_GUEST_MEMFD_FLAGS, GUEST_MEMFD_FLAG_MMAP },
+		  KVM_CAP_GUEST_MEMFD_FLAGS,
+		  GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED },
+		{ "KVM_CAP_GUEST_MEMFD_MEMORY_ATTRIBUTES",
+		  "the kernel cannot make memory private where it is",
+		  KVM_CAP_GUEST_MEMFD_MEMORY_ATTRIBUTES, KVM_MEMORY_ATTRIBUTE_PRIVATE },
+		{ "KVM_CAP_GUEST_MEMFD_CONTENT", "what the guest shares would be lost",
+		  KVM_CAP_GUEST_MEMFD_CONTENT, KVM_GUEST_MEMFD_CONTENT_TO_SHARED },
 		{}
 	};
 	struct sigaction alarm_action = { .sa_handler = on_alarm };
 	struct memory shared = {}, file = {}, private = {};
 	struct vm vm;
+	uint64_t where;
 	int opt, err;
 
 	while ((opt = getopt(argc, argv, "vh")) != -1) {
@@ -255,26 +264,32 @@ int main(int argc, char **argv)
 	check_needs(vm.fd, "the VM", vm_needs);
 
 	/*
-	 * 2. Memory. The private file is created mappable although nobody should
-	 * map it, because the mapping is what most of the attempts attack. Any
-	 * other VMM leaves the flag out, except on arm64, which insists on it.
+	 * 2. Memory: one file for all of it, mapped once. Without INIT_SHARED it
+	 * would be private to begin with.
 	 */
-	arch_create_shared(&vm, &shared);
-	private.fd = create_guest_memfd(&vm, GUEST_MEMFD_FLAG_MMAP);
-	private.map = map_aligned(private.fd, MAP_SHARED);
-	private.guest_memfd = true;
-	say("shared: fd %d at %p, private: fd %d at %p\n", shared.fd, shared.map,
-	    private.fd, private.map);
+	private.fd = create_guest_memfd(&vm, 2 * MEM_SIZE,
+					GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED);
+	private.map = map_aligned(private.fd, 2 * MEM_SIZE, MAP_SHARED);
+	shared.fd = private.fd;
+	shared.map = private.map + MEM_SIZE;
+	say("fd %d, private memory at %p, shared at %p\n", private.fd, private.map, shared.map);
 
 	/* 3. Guest-physical addresses for it. */
-	err = vm_add_memory(&vm, SHARED_GPA, &shared) ?: vm_add_memory(&vm, PRIVATE_GPA, &private);
+	err = vm_add_memory(&vm, PRIVATE_GPA, 2 * MEM_SIZE, private.map, private.fd);
 	errno = err;
 	if (err)
 		die("alignment, overlap, or a file of another VM",
 		    "KVM_SET_USER_MEMORY_REGION2(slot %u)", vm.nr_slots);
-	arch_make_private(&vm, PRIVATE_GPA);
 
-	/* 4. Run. The guest gets a seed, and makes the secrets of it. */
+	/* 4. What of it is the guest's alone. */
+	err = convert(private.fd, 0, MEM_SIZE, true, &where);
+	errno = err;
+	if (err)
+		die("EBUSY or EAGAIN: somebody uses the page there",
+		    "KVM_SET_MEMORY_ATTRIBUTES2(PRIVATE): at offset %#llx",
+		    (unsigned long long)where);
+
+	/* 5. Run. The guest gets a seed, and makes the secrets of it. */
 	if (getrandom(&private.seed, sizeof(private.seed), 0) != sizeof(private.seed))
 		die("it is there since Linux 3.17", "getrandom(8)");
 	shared.seed = ~private.seed;
@@ -289,11 +304,12 @@ int main(int argc, char **argv)
 	file.fd = memfd_create("control", MFD_CLOEXEC);
 	if (file.fd < 0 || ftruncate(file.fd, MEM_SIZE))
 		die("needs CONFIG_MEMFD_CREATE", "memfd_create(%#lx)", MEM_SIZE);
-	file.map = map_aligned(file.fd, MAP_SHARED);
+	file.map = map_aligned(file.fd, MEM_SIZE, MAP_SHARED);
 	file.seed = shared.seed;
 	memcpy(file.map, shared.map, SECRET_SIZE);
 
 	try_everything(&shared, &file, &private);
+	try_conversions(&private);
 
 	ask_guest(&vm, "guest: read the secrets again", GUEST_INTACT);
 

@@ -7,13 +7,14 @@
 #include <linux/kvm.h>
 
 /*
- * Guest-physical layout, the same on every architecture. Both pieces of memory
- * begin with a page that holds a secret; the shared one also holds what the
- * guest needs to run, because the VMM has to put that there.
+ * Guest-physical layout, the same on every architecture: one piece of private
+ * memory and one of shared memory, in this order also in the file. Both begin
+ * with a page that holds a secret; the shared one also holds what the guest needs
+ * to run, because the VMM has to put that there.
  */
 #define MEM_SIZE	0x200000UL
-#define SHARED_GPA	0x200000UL
-#define PRIVATE_GPA	0x400000UL
+#define PRIVATE_GPA	0x200000UL
+#define SHARED_GPA	0x400000UL
 
 #define GUEST_CODE	0x10000UL	/* offsets into the shared piece */
 #define GUEST_STACK	0x20000UL	/* grows down */
@@ -59,7 +60,6 @@ extern const char __start_guest[], __stop_guest[];	/* the linker's names */
 struct memory {
 	void *map;
 	int fd;
-	bool guest_memfd;		/* KVM takes it from @fd, not from @map */
 	uint64_t seed;			/* of the secret at its start */
 };
 
@@ -73,10 +73,9 @@ struct vm {
 extern int kvm_fd;
 __attribute__((format(printf, 2, 3)))
 _Noreturn void die(const char *advice, const char *fmt, ...);
-void *map_aligned(int fd, int flags);
-int create_guest_memfd(struct vm *vm, uint64_t flags);
+void *map_aligned(int fd, unsigned long size, int flags);
 void vm_create(struct vm *vm, unsigned long type);
-int vm_add_memory(struct vm *vm, uint64_t gpa, const struct memory *mem);
+int vm_add_memory(struct vm *vm, uint64_t gpa, unsigned long size, void *map, int guest_memfd);
 void vm_start(struct vm *vm, void *shared, guest_fn *entry, const uint64_t args[3]);
 int vm_run(struct vm *vm);
 void vm_destroy(struct vm *vm);
@@ -84,7 +83,13 @@ void report(bool ok, const char *what, const char *control, const char *expected
 	    const char *came);
 void report_skip(const char *what, const char *why);
 
+/* convert.c */
+int convert(int guest_memfd, uint64_t offset, uint64_t size, bool to_private, uint64_t *where);
+void try_conversions(const struct memory *private);
+
 /* attempts.c */
+int touch(void *to, const void *from);
+const char *outcome(int ret, char text[16]);
 void try_everything(const struct memory *shared, const struct memory *file,
 		    const struct memory *private);
 
@@ -97,8 +102,6 @@ struct need {
 
 extern const unsigned long private_vm_type, plain_vm_type;
 extern const struct need needs[];	/* ends with a nameless one */
-void arch_create_shared(struct vm *vm, struct memory *mem);
-void arch_make_private(struct vm *vm, uint64_t gpa);
 void arch_start_vcpu(struct vm *vm, void *shared, uint64_t pc, const uint64_t args[3]);
 int arch_doorbell(const struct kvm_run *run);
 uint64_t arch_pc(struct vm *vm);

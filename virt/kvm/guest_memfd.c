@@ -16,6 +16,8 @@
 #include <linux/kvm_host.h>
 #include <linux/memfile.h>
 #include <linux/overflow.h>
+#include <linux/string.h>
+#include <linux/uaccess.h>
 
 #include "guest_memfd.h"
 #include "kvm_mm.h"
@@ -23,11 +25,6 @@
 static struct kvm_memory_slot *kvm_gmem_slot(struct memfile_consumer *consumer)
 {
 	return container_of(consumer, struct kvm_memory_slot, gmem.consumer);
-}
-
-static pgoff_t kvm_gmem_index(const struct kvm_memory_slot *slot, gfn_t gfn)
-{
-	return gfn - slot->base_gfn + slot->gmem.pgoff;
 }
 
 static gfn_t kvm_gmem_gfn(const struct kvm_memory_slot *slot, pgoff_t index)
@@ -139,8 +136,123 @@ static int kvm_gmem_reclaim(unsigned long pfn, unsigned long nr)
 }
 #endif
 
+bool __weak kvm_arch_supports_gmem(struct kvm *kvm)
+{
+	return true;
+}
+
+/*
+ * The attributes that offsets of a guest_memfd can be given; of a NULL kvm,
+ * those that some kind of VM can.
+ */
+u64 __weak kvm_arch_gmem_attributes(struct kvm *kvm)
+{
+	return 0;
+}
+
+/* Whether memory that stops being private is readable, or as good as lost. */
+bool __weak kvm_arch_gmem_keeps_content(struct kvm *kvm)
+{
+	return true;
+}
+
+/*
+ * Whether the file says what is private, or the VM's attributes do.  Fixed when
+ * the file is created, so that no range has two truths.
+ *
+ * A file that is private to begin with, and has no mappings, is what there was
+ * when there were the VM's attributes only.
+ */
+bool kvm_gmem_has_attributes(struct file *file)
+{
+	return kvm_arch_gmem_attributes(file->private_data) &&
+	       memfile_flags(file) & (MEMFILE_MMAP | MEMFILE_INIT_SHARED);
+}
+
+/* What is the same for both calls; the range comes out in page offsets. */
+static int kvm_gmem_check_attributes(struct file *file,
+				     const struct kvm_memory_attributes2 *attrs,
+				     pgoff_t *start, pgoff_t *end)
+{
+	u64 last;
+
+	if (!kvm_gmem_has_attributes(file))
+		return -EOPNOTSUPP;
+	if (attrs->flags || memchr_inv(attrs->reserved, 0, sizeof(attrs->reserved)))
+		return -EINVAL;
+	if (!attrs->size || !PAGE_ALIGNED(attrs->offset) || !PAGE_ALIGNED(attrs->size) ||
+	    check_add_overflow(attrs->offset, attrs->size, &last) ||
+	    last > i_size_read(file_inode(file)))
+		return -EINVAL;
+
+	*start = attrs->offset >> PAGE_SHIFT;
+	*end = last >> PAGE_SHIFT;
+	return 0;
+}
+
+static int kvm_gmem_set_attributes(struct file *file,
+				   struct kvm_memory_attributes2 __user *argp)
+{
+	struct kvm_memory_attributes2 attrs;
+	pgoff_t start, end, where;
+	int r;
+
+	if (copy_from_user(&attrs, argp, sizeof(attrs)))
+		return -EFAULT;
+
+	r = kvm_gmem_check_attributes(file, &attrs, &start, &end);
+	if (r)
+		return r;
+	if (attrs.attributes & ~kvm_arch_gmem_attributes(file->private_data))
+		return -EINVAL;
+	/* Better no conversion than one that cannot say how far it came. */
+	if (put_user(0, &argp->error_offset))
+		return -EFAULT;
+
+	r = memfile_convert(file, start, end,
+			    attrs.attributes & KVM_MEMORY_ATTRIBUTE_PRIVATE ?
+			    MEMFILE_PRIVATE : MEMFILE_SHARED, &where);
+	if (r && put_user((u64)where << PAGE_SHIFT, &argp->error_offset))
+		return -EFAULT;
+	return r;
+}
+
+static int kvm_gmem_get_attributes(struct file *file,
+				   struct kvm_memory_attributes2 __user *argp)
+{
+	struct kvm_memory_attributes2 attrs;
+	enum memfile_state state;
+	pgoff_t start, end;
+	int r;
+
+	if (copy_from_user(&attrs, argp, sizeof(attrs)))
+		return -EFAULT;
+
+	r = kvm_gmem_check_attributes(file, &attrs, &start, &end);
+	if (r)
+		return r;
+
+	end = memfile_query(file, start, end, &state);
+	attrs.size = (u64)(end - start) << PAGE_SHIFT;
+	attrs.attributes = state == MEMFILE_PRIVATE ? KVM_MEMORY_ATTRIBUTE_PRIVATE : 0;
+	return copy_to_user(argp, &attrs, sizeof(attrs)) ? -EFAULT : 0;
+}
+
+static long kvm_gmem_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	switch (cmd) {
+	case KVM_SET_MEMORY_ATTRIBUTES2:
+		return kvm_gmem_set_attributes(file, (void __user *)arg);
+	case KVM_GET_MEMORY_ATTRIBUTES2:
+		return kvm_gmem_get_attributes(file, (void __user *)arg);
+	default:
+		return -ENOTTY;
+	}
+}
+
 static struct memfile_owner_ops kvm_gmem_owner_ops = {
 	.release	= kvm_gmem_release,
+	.ioctl		= kvm_gmem_ioctl,
 #ifdef CONFIG_HAVE_KVM_ARCH_GMEM_RECLAIM
 	.reclaim	= kvm_gmem_reclaim,
 #endif
@@ -149,16 +261,6 @@ static struct memfile_owner_ops kvm_gmem_owner_ops = {
 void kvm_gmem_init(struct module *module)
 {
 	kvm_gmem_owner_ops.owner = module;
-}
-
-bool __weak kvm_arch_supports_gmem(struct kvm *kvm)
-{
-	return true;
-}
-
-bool __weak kvm_arch_supports_gmem_init_shared(struct kvm *kvm)
-{
-	return true;
 }
 
 int kvm_gmem_create(struct kvm *kvm, struct kvm_create_guest_memfd *args)
@@ -176,6 +278,8 @@ int kvm_gmem_create(struct kvm *kvm, struct kvm_create_guest_memfd *args)
 		flags |= MEMFILE_MMAP;
 	if (args->flags & GUEST_MEMFD_FLAG_INIT_SHARED)
 		flags |= MEMFILE_INIT_SHARED;
+	if (kvm_arch_gmem_keeps_content(kvm))
+		flags |= MEMFILE_KEEP_CONTENT;
 
 	fd = get_unused_fd_flags(0);
 	if (fd < 0)
@@ -219,11 +323,21 @@ int kvm_gmem_prepare_memory_region(struct kvm *kvm, struct kvm_memory_slot *slot
 		return -EINVAL;
 	}
 
+	/* Memory that the host can map serves the slot's shared accesses, too. */
+	if (memfile_flags(file) & MEMFILE_MMAP || kvm_gmem_has_attributes(file))
+		slot->flags |= KVM_MEMSLOT_GMEM_ONLY;
+
+#ifdef CONFIG_KVM_GENERIC_MEMORY_ATTRIBUTES
+	if (kvm_gmem_has_attributes(file) &&
+	    !kvm_range_has_memory_attributes(kvm, slot->base_gfn,
+					     slot->base_gfn + slot->npages, ~0, 0)) {
+		fput(file);
+		return -EINVAL;
+	}
+#endif
+
 	slot->gmem.file = file;
 	slot->gmem.pgoff = offset >> PAGE_SHIFT;
-	/* Memory that the host can map serves the slot's shared accesses, too. */
-	if (memfile_flags(file) & MEMFILE_MMAP)
-		slot->flags |= KVM_MEMSLOT_GMEM_ONLY;
 	return 0;
 }
 
@@ -251,10 +365,23 @@ void kvm_gmem_unbind(struct kvm_memory_slot *slot)
  * there is a reference, the slot's consumer is registered: kvm_gmem_release()
  * waits for the reference, and whoever frees the slot for kvm->srcu.
  */
-static struct file *kvm_gmem_get_file(struct kvm_memory_slot *slot)
+struct file *kvm_gmem_get_file(struct kvm_memory_slot *slot)
 {
 	return get_file_active(&slot->gmem.file);
 }
+
+#ifdef CONFIG_KVM_GENERIC_MEMORY_ATTRIBUTES
+/*
+ * Whether a gfn is private.  For a slot without memory of another kind, in a VM
+ * that has private memory: its file says so.
+ */
+bool kvm_gmem_is_private(const struct kvm_memory_slot *slot, gfn_t gfn)
+{
+	return memfile_state(&slot->gmem.consumer,
+			     kvm_gmem_index(slot, gfn)) == MEMFILE_PRIVATE;
+}
+EXPORT_SYMBOL_FOR_KVM_INTERNAL(kvm_gmem_is_private);
+#endif
 
 /**
  * kvm_gmem_get_pfn - get the page of a slot's memory file for a gfn
@@ -262,8 +389,12 @@ static struct file *kvm_gmem_get_file(struct kvm_memory_slot *slot)
  * @slot: A slot that has a memory file.
  * @gfn: In the slot.
  * @pfn: Where to put the page frame number.
- * @page: Where to put the page, with a reference for the caller.
+ * @page: Where to put the page, pinned, for unpin_user_page(); or NULL, if the
+ *	caller looks at mmu_invalidate_retry_gfn() before it uses @pfn.
  * @max_order: Where to put the largest order the page can be mapped at, or NULL.
+ *
+ * A pinned page is in the way of those who convert memory between shared and
+ * private.  A fault must not be.
  *
  * Context: kvm->srcu or slots_lock held.  May sleep.  Takes the file's
  *	invalidate_lock (shared).
@@ -277,18 +408,23 @@ int kvm_gmem_get_pfn(struct kvm *kvm, struct kvm_memory_slot *slot,
 		     int *max_order)
 {
 	struct file *file __free(fput) = kvm_gmem_get_file(slot);
+	pgoff_t index = kvm_gmem_index(slot, gfn);
 	struct memfile_pfn mp;
 	int r;
 
 	if (!file)
 		return -EFAULT;
 
-	r = memfile_get_pfn(&slot->gmem.consumer, kvm_gmem_index(slot, gfn), &mp);
+	if (page)
+		r = memfile_get_pfn(&slot->gmem.consumer, index, &mp);
+	else
+		r = memfile_lookup_pfn(&slot->gmem.consumer, index, &mp);
 	if (r)
 		return r;
 
 	*pfn = mp.pfn;
-	*page = mp.page;
+	if (page)
+		*page = mp.page;
 	if (max_order)
 		*max_order = mp.order;
 	return 0;
@@ -318,9 +454,7 @@ static int kvm_gmem_populate_page(struct kvm_memory_slot *slot,
 {
 	int r;
 
-	if (!kvm_range_has_memory_attributes(fill->kvm, fill->gfn, fill->gfn + 1,
-					     KVM_MEMORY_ATTRIBUTE_PRIVATE,
-					     KVM_MEMORY_ATTRIBUTE_PRIVATE))
+	if (!kvm_mem_is_private(fill->kvm, fill->gfn))
 		return -EINVAL;
 
 	/* Before invalidate_lock is taken: the source may be a memory file. */

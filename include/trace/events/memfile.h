@@ -17,6 +17,11 @@ TRACE_DEFINE_ENUM(MEMFILE_PRIVATE);
 			 { MEMFILE_SHARED, "shared" },	\
 			 { MEMFILE_PRIVATE, "private" })
 
+#define show_memfile_states(states)			\
+	__print_flags(states, "|",			\
+		      { MEMFILE_SHARED, "shared" },	\
+		      { MEMFILE_PRIVATE, "private" })
+
 DECLARE_EVENT_CLASS(memfile_page,
 	TP_PROTO(const struct inode *inode, pgoff_t index, unsigned long pfn,
 		 enum memfile_state state),
@@ -51,20 +56,49 @@ DEFINE_EVENT(memfile_page, memfile_free,
 );
 
 TRACE_EVENT(memfile_invalidate,
-	TP_PROTO(const struct inode *inode, pgoff_t start, pgoff_t end),
-	TP_ARGS(inode, start, end),
+	TP_PROTO(const struct inode *inode, pgoff_t start, pgoff_t end,
+		 unsigned int states),
+	TP_ARGS(inode, start, end, states),
 	TP_STRUCT__entry(
 		__field(u64, ino)
 		__field(pgoff_t, start)
 		__field(pgoff_t, end)
+		__field(unsigned int, states)
 	),
 	TP_fast_assign(
 		__entry->ino = inode->i_ino;
 		__entry->start = start;
 		__entry->end = end;
+		__entry->states = states;
 	),
-	TP_printk("ino=%llu range=[0x%lx,0x%lx)",
-		  __entry->ino, __entry->start, __entry->end)
+	TP_printk("ino=%llu range=[0x%lx,0x%lx) states=%s",
+		  __entry->ino, __entry->start, __entry->end,
+		  show_memfile_states(__entry->states))
+);
+
+TRACE_EVENT(memfile_convert,
+	TP_PROTO(const struct inode *inode, pgoff_t start, pgoff_t end,
+		 enum memfile_state to, int err, pgoff_t where),
+	TP_ARGS(inode, start, end, to, err, where),
+	TP_STRUCT__entry(
+		__field(u64, ino)
+		__field(pgoff_t, start)
+		__field(pgoff_t, end)
+		__field(pgoff_t, where)
+		__field(unsigned int, to)
+		__field(int, err)
+	),
+	TP_fast_assign(
+		__entry->ino = inode->i_ino;
+		__entry->start = start;
+		__entry->end = end;
+		__entry->where = where;
+		__entry->to = to;
+		__entry->err = err;
+	),
+	TP_printk("ino=%llu range=[0x%lx,0x%lx) to=%s err=%d where=0x%lx",
+		  __entry->ino, __entry->start, __entry->end,
+		  show_memfile_state(__entry->to), __entry->err, __entry->where)
 );
 
 #endif /* _TRACE_MEMFILE_H */

@@ -119,23 +119,8 @@ static void allocate_again(struct kunit *test)
 
 	/* A reference that somebody has kept would show now. */
 	mock_punch(test, mf, 0, 10);
-	KUNIT_EXPECT_EQ(test, 1, page_count(mp.page));
+	KUNIT_EXPECT_EQ(test, GUP_PIN_COUNTING_BIAS, page_count(mp.page));
 	memfile_put_pfn(&mp);
-}
-
-/* Signals.  A kernel thread gets those that it asks for. */
-
-static void forget_signals(void)
-{
-	flush_signals(current);
-	disallow_signal(SIGUSR1);
-	disallow_signal(SIGKILL);
-}
-
-static void want_signals(void)
-{
-	allow_signal(SIGUSR1);
-	allow_signal(SIGKILL);
 }
 
 static void signal_before(struct kunit *test)
@@ -144,21 +129,21 @@ static void signal_before(struct kunit *test)
 	long punched, allocated;
 
 	mock_allocate(test, mf, 0, 5);
-	want_signals();
+	mock_want_signals();
 	send_sig(SIGUSR1, current, 1);
 	allocated = vfs_fallocate(mf->file, KEEP, 0, 10 * PAGE_SIZE);
 	punched = vfs_fallocate(mf->file, PUNCH, 0, PAGE_SIZE);
-	forget_signals();
+	mock_forget_signals();
 	KUNIT_EXPECT_EQ(test, allocated, -EINTR);
 	/* Only a fatal one ends a punch: what is punched does not come back. */
 	KUNIT_EXPECT_EQ(test, punched, 0);
 	KUNIT_EXPECT_EQ(test, mock_nr_pages(mf), 4);
 
-	want_signals();
+	mock_want_signals();
 	send_sig(SIGKILL, current, 1);
 	allocated = vfs_fallocate(mf->file, KEEP, 0, 10 * PAGE_SIZE);
 	punched = vfs_fallocate(mf->file, PUNCH, 0, 10 * PAGE_SIZE);
-	forget_signals();
+	mock_forget_signals();
 	KUNIT_EXPECT_EQ(test, allocated, -EINTR);
 	KUNIT_EXPECT_EQ(test, punched, -EINTR);
 	KUNIT_EXPECT_EQ(test, mock_nr_pages(mf), 4);
@@ -172,9 +157,9 @@ static void signal_in_allocate(struct kunit *test)
 
 	mc->signal = SIGUSR1;
 	mc->signal_at = MOCK_ALLOCATED;
-	want_signals();
+	mock_want_signals();
 	err = vfs_fallocate(mf->file, KEEP, 0, 3 * BATCH * PAGE_SIZE);
-	forget_signals();
+	mock_forget_signals();
 	KUNIT_EXPECT_EQ(test, err, -EINTR);
 	KUNIT_EXPECT_EQ(test, mock_nr_pages(mf), BATCH);
 	KUNIT_EXPECT_EQ(test, mock_log.nr, 1);
@@ -191,9 +176,9 @@ static void signal_in_punch(struct kunit *test)
 	mock_log_clear();
 	mc->signal = SIGKILL;
 	mc->signal_at = MOCK_START;
-	want_signals();
+	mock_want_signals();
 	err = vfs_fallocate(mf->file, PUNCH, 0, 3 * BATCH * PAGE_SIZE);
-	forget_signals();
+	mock_forget_signals();
 	KUNIT_EXPECT_EQ(test, err, -EINTR);
 	KUNIT_EXPECT_EQ(test, mock_nr_pages(mf), 2 * BATCH);
 	KUNIT_EXPECT_EQ(test, mock_log.nr, 2);

@@ -11,7 +11,7 @@
 static void create_bad_args(struct kunit *test)
 {
 	static const unsigned int bad_flags[] = {
-		BIT(2), BIT(31), ~0U, MEMFILE_MMAP | BIT(3),
+		BIT(3), BIT(31), ~0U, MEMFILE_MMAP | BIT(4),
 	};
 	static const loff_t bad_sizes[] = {
 		0, 1, PAGE_SIZE - 1, PAGE_SIZE + 1, -1, -(loff_t)PAGE_SIZE,
@@ -34,7 +34,8 @@ static void create_attributes(struct kunit *test)
 	static const struct memfile_owner_ops other_ops;
 	static const unsigned int flags[] = {
 		0, MEMFILE_MMAP, MEMFILE_INIT_SHARED,
-		MEMFILE_MMAP | MEMFILE_INIT_SHARED,
+		MEMFILE_MMAP | MEMFILE_INIT_SHARED, MEMFILE_KEEP_CONTENT,
+		MEMFILE_MMAP | MEMFILE_INIT_SHARED | MEMFILE_KEEP_CONTENT,
 	};
 	int i;
 
@@ -173,12 +174,33 @@ static void module_is_pinned(struct kunit *test)
 #endif
 }
 
+static void release_nothing(struct file *file)
+{
+}
+
+static void ioctl(struct kunit *test)
+{
+	static const struct memfile_owner_ops without = {
+		.owner = THIS_MODULE,
+		.release = release_nothing,
+	};
+	struct mock_file *mf = mock_create(test, 3, 0);
+	struct file *file = memfile_create("mock", PAGE_SIZE, 0, &without, NULL);
+
+	KUNIT_EXPECT_EQ(test, 7,
+			mf->file->f_op->unlocked_ioctl(mf->file, 3, 4));
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, file);
+	KUNIT_EXPECT_EQ(test, -ENOTTY,
+			file->f_op->unlocked_ioctl(file, 3, 4));
+	__fput_sync(file);
+}
+
 static void fdinfo(struct kunit *test)
 {
 	struct mock_file *mf = mock_create(test, 100, 0);
 	struct mock_consumer *mc;
 
-	mock_set_state(test, mf, 0, 10, MEMFILE_SHARED);
+	mock_convert(test, mf, 0, 10, MEMFILE_SHARED);
 	KUNIT_EXPECT_EQ(test, mock_fdinfo(test, mf, "memfile-consumers"), 0);
 	mc = mock_register(test, mf, test, 0, 100);
 	KUNIT_EXPECT_EQ(test, mock_fdinfo(test, mf, "memfile-consumers"), 1);
@@ -205,7 +227,6 @@ static void fdinfo(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mock_fdinfo(test, mf, "memfile-private"), 0);
 	mock_unregister(mc);
 	KUNIT_EXPECT_EQ(test, mock_fdinfo(test, mf, "memfile-consumers"), 0);
-	mock_set_state(test, mf, 0, 10, MEMFILE_PRIVATE);
 }
 
 static struct kunit_case file_cases[] = {
@@ -217,6 +238,7 @@ static struct kunit_case file_cases[] = {
 	KUNIT_CASE(released_once),
 	KUNIT_CASE(release_unregisters),
 	KUNIT_CASE(module_is_pinned),
+	KUNIT_CASE(ioctl),
 	KUNIT_CASE(fdinfo),
 	{}
 };

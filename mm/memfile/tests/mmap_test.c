@@ -2,33 +2,10 @@
 /* What the host sees of a memory file through a mapping. */
 #include <linux/mm.h>
 #include <linux/mman.h>
-#include <linux/uaccess.h>
 
 #include "mock.h"
 
 static int mmu;
-
-static void __user *map(struct kunit *test, struct mock_file *mf,
-			unsigned long nr_pages)
-{
-	unsigned long addr;
-
-	addr = kunit_vm_mmap(test, mf->file, 0, nr_pages * PAGE_SIZE,
-			     PROT_READ | PROT_WRITE, MAP_SHARED, 0);
-	KUNIT_ASSERT_NE(test, addr, 0);
-	KUNIT_ASSERT_FALSE_MSG(test, IS_ERR_VALUE(addr), "mmap: %ld", (long)addr);
-	return (void __user *)addr;
-}
-
-static bool can_read(void __user *map, pgoff_t index, u8 *byte)
-{
-	return !copy_from_user(byte, map + index * PAGE_SIZE, 1);
-}
-
-static bool can_write(void __user *map, pgoff_t index, u8 byte)
-{
-	return !copy_to_user(map + index * PAGE_SIZE, &byte, 1);
-}
 
 static void mmap_refused(struct kunit *test)
 {
@@ -48,24 +25,24 @@ static void shared_offsets(struct kunit *test)
 {
 	struct mock_file *mf = mock_create(test, 4, MEMFILE_MMAP | MEMFILE_INIT_SHARED);
 	struct mock_consumer *mc = mock_register(test, mf, &mmu, 0, 4);
-	void __user *addr = map(test, mf, 4);
+	void __user *addr = mock_mmap(test, mf, 4);
 	struct memfile_pfn mp;
 	u8 byte = 1;
 
 	mock_dirty_free_pages(test, 256);
-	KUNIT_EXPECT_TRUE(test, can_read(addr, 1, &byte));
+	KUNIT_EXPECT_TRUE(test, mock_can_read(addr, 1, &byte));
 	KUNIT_EXPECT_EQ(test, byte, 0);
 	KUNIT_ASSERT_EQ(test, 0, memfile_get_pfn(&mc->consumer, 1, &mp));
 	mock_fill(mp.page, 0x55);
-	KUNIT_EXPECT_TRUE(test, can_read(addr, 1, &byte));
+	KUNIT_EXPECT_TRUE(test, mock_can_read(addr, 1, &byte));
 	KUNIT_EXPECT_EQ(test, byte, 0x55);
-	KUNIT_EXPECT_TRUE(test, can_write(addr, 1, 0x66));
+	KUNIT_EXPECT_TRUE(test, mock_can_write(addr, 1, 0x66));
 	KUNIT_EXPECT_EQ(test, *(u8 *)page_address(mp.page), 0x66);
 
 	mock_punch(test, mf, 0, 4);
 	KUNIT_EXPECT_FALSE(test, folio_mapped(page_folio(mp.page)));
 	memfile_put_pfn(&mp);
-	KUNIT_EXPECT_TRUE(test, can_read(addr, 1, &byte));
+	KUNIT_EXPECT_TRUE(test, mock_can_read(addr, 1, &byte));
 	KUNIT_EXPECT_EQ(test, byte, 0);
 }
 
@@ -77,38 +54,35 @@ static void private_offsets(struct kunit *test)
 	void __user *addr;
 	u8 byte;
 
-	mock_set_state(test, mf, 2, 1, MEMFILE_SHARED);
+	mock_convert(test, mf, 2, 1, MEMFILE_SHARED);
 	mc = mock_register(test, mf, &mmu, 0, 4);
-	addr = map(test, mf, 4);
+	addr = mock_mmap(test, mf, 4);
 
-	KUNIT_EXPECT_FALSE(test, can_read(addr, 1, &byte));
-	KUNIT_EXPECT_FALSE(test, can_write(addr, 1, 1));
+	KUNIT_EXPECT_FALSE(test, mock_can_read(addr, 1, &byte));
+	KUNIT_EXPECT_FALSE(test, mock_can_write(addr, 1, 1));
 	/* A fault that fails does not allocate. */
 	KUNIT_EXPECT_EQ(test, mock_nr_pages(mf), 0);
 
 	KUNIT_ASSERT_EQ(test, 0, memfile_get_pfn(&mc->consumer, 1, &mp));
-	KUNIT_EXPECT_FALSE(test, can_read(addr, 1, &byte));
-	KUNIT_EXPECT_FALSE(test, can_write(addr, 1, 1));
+	KUNIT_EXPECT_FALSE(test, mock_can_read(addr, 1, &byte));
+	KUNIT_EXPECT_FALSE(test, mock_can_write(addr, 1, 1));
 	KUNIT_EXPECT_FALSE(test, folio_mapped(page_folio(mp.page)));
 	memfile_put_pfn(&mp);
 
-	KUNIT_EXPECT_TRUE(test, can_write(addr, 2, 1));
-	KUNIT_EXPECT_TRUE(test, can_read(addr, 2, &byte));
-	KUNIT_EXPECT_FALSE(test, can_read(addr, 3, &byte));
-
-	mock_punch(test, mf, 0, 4);
-	mock_set_state(test, mf, 2, 1, MEMFILE_PRIVATE);
+	KUNIT_EXPECT_TRUE(test, mock_can_write(addr, 2, 1));
+	KUNIT_EXPECT_TRUE(test, mock_can_read(addr, 2, &byte));
+	KUNIT_EXPECT_FALSE(test, mock_can_read(addr, 3, &byte));
 }
 
 static void behind_the_end(struct kunit *test)
 {
 	struct mock_file *mf = mock_create(test, 2, MEMFILE_MMAP | MEMFILE_INIT_SHARED);
-	void __user *addr = map(test, mf, 4);
+	void __user *addr = mock_mmap(test, mf, 4);
 	u8 byte;
 
-	KUNIT_EXPECT_TRUE(test, can_read(addr, 1, &byte));
-	KUNIT_EXPECT_FALSE(test, can_read(addr, 2, &byte));
-	KUNIT_EXPECT_FALSE(test, can_write(addr, 3, 1));
+	KUNIT_EXPECT_TRUE(test, mock_can_read(addr, 1, &byte));
+	KUNIT_EXPECT_FALSE(test, mock_can_read(addr, 2, &byte));
+	KUNIT_EXPECT_FALSE(test, mock_can_write(addr, 3, 1));
 	KUNIT_EXPECT_EQ(test, mock_nr_pages(mf), 1);
 }
 
@@ -117,18 +91,18 @@ static void hwpoison(struct kunit *test)
 {
 	struct mock_file *mf = mock_create(test, 4, MEMFILE_MMAP | MEMFILE_INIT_SHARED);
 	struct mock_consumer *mc = mock_register(test, mf, &mmu, 0, 4);
-	void __user *addr = map(test, mf, 4);
+	void __user *addr = mock_mmap(test, mf, 4);
 	struct memfile_pfn mp;
 	u8 byte;
 
 	KUNIT_ASSERT_EQ(test, 0, memfile_get_pfn(&mc->consumer, 1, &mp));
 	memfile_put_pfn(&mp);
 	memory_failure(mp.pfn, MF_SW_SIMULATED);
-	KUNIT_EXPECT_FALSE(test, can_read(addr, 1, &byte));
-	KUNIT_EXPECT_TRUE(test, can_read(addr, 2, &byte));
+	KUNIT_EXPECT_FALSE(test, mock_can_read(addr, 1, &byte));
+	KUNIT_EXPECT_TRUE(test, mock_can_read(addr, 2, &byte));
 
 	mock_punch(test, mf, 1, 1);
-	KUNIT_EXPECT_TRUE(test, can_read(addr, 1, &byte));
+	KUNIT_EXPECT_TRUE(test, mock_can_read(addr, 1, &byte));
 	unpoison_memory(mp.pfn);
 }
 #endif

@@ -8,13 +8,14 @@
 #include <linux/falloc.h>
 #include <linux/file.h>
 #include <linux/highmem.h>
+#include <linux/mman.h>
 #include <linux/module.h>
 #include <linux/pagemap.h>
 #include <linux/sched/signal.h>
 #include <linux/seq_file.h>
 #include <linux/shmem_fs.h>
+#include <linux/uaccess.h>
 
-#include "../internal.h"
 #include "mock.h"
 
 struct mock_log mock_log;
@@ -108,10 +109,18 @@ static int mock_reclaim(unsigned long pfn, unsigned long nr)
 	return mock_log.reclaim_err;
 }
 
+static long mock_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	struct mock_file *mf = memfile_owner_data(file, &mock_owner_ops);
+
+	return mf->file == file ? cmd + arg : -EIO;
+}
+
 const struct memfile_owner_ops mock_owner_ops = {
 	.owner		= THIS_MODULE,
 	.release	= mock_release,
 	.reclaim	= mock_reclaim,
+	.ioctl		= mock_ioctl,
 };
 
 /**
@@ -240,32 +249,66 @@ void mock_punch(struct kunit *test, struct mock_file *mf, pgoff_t start,
 }
 
 /**
- * mock_set_state - write the state of a range without pages into the tree
+ * mock_convert - convert a range, and expect success
  * @test: The test.
  * @mf: The file.
  * @start: First page offset.
  * @nr: Number of pages.
- * @state: The state.
- *
- * The interface has nothing for this yet, but what reads the state can be
- * tested before something changes it.
+ * @to: The new state.
  */
-void mock_set_state(struct kunit *test, struct mock_file *mf, pgoff_t start,
-		    unsigned long nr, enum memfile_state state)
+void mock_convert(struct kunit *test, struct mock_file *mf, pgoff_t start,
+		  unsigned long nr, enum memfile_state to)
 {
-	MA_STATE(mas, &MEMFILE_I(file_inode(mf->file))->states, start,
-		 start + nr - 1);
-	struct address_space *mapping = mf->file->f_mapping;
-	void *entry = NULL;
+	pgoff_t where;
 
-	/* The tree of a file without changes of state is empty. */
-	if (state != (memfile_flags(mf->file) & MEMFILE_INIT_SHARED ?
-		      MEMFILE_SHARED : MEMFILE_PRIVATE))
-		entry = xa_mk_value(state);
+	KUNIT_EXPECT_EQ(test, 0,
+			memfile_convert(mf->file, start, start + nr, to, &where));
+}
 
-	filemap_invalidate_lock(mapping);
-	KUNIT_EXPECT_EQ(test, 0, mas_store_gfp(&mas, entry, GFP_KERNEL));
-	filemap_invalidate_unlock(mapping);
+/**
+ * mock_mmap - map a memory file from its beginning, until the test ends
+ * @test: The test.
+ * @mf: The file.
+ * @nr_pages: Size of the mapping.
+ *
+ * Return: The address.  On failure the test ends.
+ */
+void __user *mock_mmap(struct kunit *test, struct mock_file *mf,
+		       unsigned long nr_pages)
+{
+	unsigned long addr;
+
+	addr = kunit_vm_mmap(test, mf->file, 0, nr_pages * PAGE_SIZE,
+			     PROT_READ | PROT_WRITE, MAP_SHARED, 0);
+	KUNIT_ASSERT_NE(test, addr, 0);
+	KUNIT_ASSERT_FALSE_MSG(test, IS_ERR_VALUE(addr), "mmap: %ld", (long)addr);
+	return (void __user *)addr;
+}
+
+/**
+ * mock_can_read - read a page of a mapping
+ * @map: What mock_mmap() has returned.
+ * @index: Page offset.
+ * @byte: Where to put the first byte.
+ *
+ * Return: Whether there was no fault.
+ */
+bool mock_can_read(void __user *map, pgoff_t index, u8 *byte)
+{
+	return !copy_from_user(byte, map + index * PAGE_SIZE, 1);
+}
+
+/**
+ * mock_can_write - write to a page of a mapping
+ * @map: What mock_mmap() has returned.
+ * @index: Page offset.
+ * @byte: The first byte.
+ *
+ * Return: Whether there was no fault.
+ */
+bool mock_can_write(void __user *map, pgoff_t index, u8 byte)
+{
+	return !copy_to_user(map + index * PAGE_SIZE, &byte, 1);
 }
 
 static void fput_sync_action(void *file)
@@ -313,6 +356,7 @@ static void mock_log_invalidation(enum mock_event_type type,
 	event->start = inv->start;
 	event->end = inv->end;
 	event->states = inv->states;
+	event->state = memfile_state(&mc->consumer, inv->start);
 }
 
 static void mock_invalidate_start(struct memfile_consumer *consumer,
@@ -421,6 +465,27 @@ struct mock_consumer *mock_register(struct kunit *test, struct mock_file *mf,
 	KUNIT_ASSERT_EQ(test, 0,
 			memfile_register(mf->file, &mc->consumer, start, nr));
 	return mc;
+}
+
+/* Signals */
+
+/**
+ * mock_want_signals - let SIGUSR1 and SIGKILL reach this kernel thread
+ */
+void mock_want_signals(void)
+{
+	allow_signal(SIGUSR1);
+	allow_signal(SIGKILL);
+}
+
+/**
+ * mock_forget_signals - go back to hearing of no signal
+ */
+void mock_forget_signals(void)
+{
+	flush_signals(current);
+	disallow_signal(SIGUSR1);
+	disallow_signal(SIGKILL);
 }
 
 /* Content of pages */

@@ -24,6 +24,7 @@ enum mock_event_type {
  * @start: First page offset.
  * @end: Page offset behind the last one.
  * @states: Of the invalidation.
+ * @state: What the first offset is in, at that time.
  * @pfn: Of prepare and reclaim.
  * @nr_pages: How many pages were in the file.
  * @exclusive: Whether invalidate_lock was held exclusively.
@@ -37,6 +38,7 @@ struct mock_event {
 	pgoff_t start;
 	pgoff_t end;
 	unsigned int states;
+	enum memfile_state state;
 	unsigned long pfn;
 	unsigned long nr_pages;
 	bool exclusive;
@@ -96,8 +98,14 @@ void mock_allocate(struct kunit *test, struct mock_file *mf, pgoff_t start,
 		   unsigned long nr);
 void mock_punch(struct kunit *test, struct mock_file *mf, pgoff_t start,
 		unsigned long nr);
-void mock_set_state(struct kunit *test, struct mock_file *mf, pgoff_t start,
-		    unsigned long nr, enum memfile_state state);
+void mock_convert(struct kunit *test, struct mock_file *mf, pgoff_t start,
+		  unsigned long nr, enum memfile_state to);
+
+/* What the host does through a mapping */
+void __user *mock_mmap(struct kunit *test, struct mock_file *mf,
+		       unsigned long nr_pages);
+bool mock_can_read(void __user *map, pgoff_t index, u8 *byte);
+bool mock_can_write(void __user *map, pgoff_t index, u8 byte);
 
 /**
  * struct mock_consumer - a consumer that writes down what it is told
@@ -121,6 +129,10 @@ struct mock_consumer *mock_consumer(struct kunit *test, void *domain);
 struct mock_consumer *mock_register(struct kunit *test, struct mock_file *mf,
 				    void *domain, pgoff_t start, unsigned long nr);
 void mock_unregister(struct mock_consumer *mc);
+
+/* Signals to a kernel thread, which gets those that it asks for. */
+void mock_want_signals(void);
+void mock_forget_signals(void);
 
 /* Content of pages */
 void mock_fill(struct page *page, u8 byte);

@@ -7,11 +7,16 @@
 
 static int mmu;
 
-/* The reference that is left when the page has gone from the file. */
-static void expect_last_ref(struct kunit *test, struct page *page)
+/* The references that are left when the page has gone from the file. */
+static void expect_last_refs(struct kunit *test, struct page *page, int nr)
 {
 	KUNIT_EXPECT_NULL(test, page_folio(page)->mapping);
-	KUNIT_EXPECT_EQ(test, 1, page_count(page));
+	KUNIT_EXPECT_EQ(test, nr, page_count(page));
+}
+
+static void expect_last_pin(struct kunit *test, const struct memfile_pfn *mp)
+{
+	expect_last_refs(test, mp->page, GUP_PIN_COUNTING_BIAS);
 }
 
 static void get_pfn_basic(struct kunit *test)
@@ -41,13 +46,14 @@ static void get_pfn_basic(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, again.pfn, mp.pfn);
 	KUNIT_EXPECT_TRUE(test, mock_is_filled(again.page, 0x11));
 	KUNIT_ASSERT_EQ(test, 0, memfile_get_pfn(&mc->consumer, 62, &mp));
-	KUNIT_EXPECT_EQ(test, refs + 1, page_count(again.page));
+	KUNIT_EXPECT_EQ(test, refs + GUP_PIN_COUNTING_BIAS, page_count(again.page));
+	KUNIT_EXPECT_TRUE(test, folio_maybe_dma_pinned(page_folio(again.page)));
 	memfile_put_pfn(&mp);
 	KUNIT_EXPECT_EQ(test, refs, page_count(again.page));
 	KUNIT_EXPECT_EQ(test, mock_nr_pages(mf), 32);
 
 	mock_punch(test, mf, 0, 64);
-	expect_last_ref(test, again.page);
+	expect_last_pin(test, &again);
 	memfile_put_pfn(&again);
 }
 
@@ -69,6 +75,37 @@ static void get_pfn_in_allocated(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mock_nr_pages(mf), 16);
 }
 
+/* The same page, in the same way, but with nothing to give back. */
+static void lookup_pfn(struct kunit *test)
+{
+	struct mock_file *mf = mock_create(test, 16, 0);
+	struct mock_consumer *mc = mock_register(test, mf, &mmu, 0, 16);
+	struct memfile_pfn mp, pinned;
+	int refs;
+
+	mock_dirty_free_pages(test, 256);
+	KUNIT_ASSERT_EQ(test, 0, memfile_lookup_pfn(&mc->consumer, 5, &mp));
+	KUNIT_EXPECT_EQ(test, mp.pfn, page_to_pfn(mp.page));
+	KUNIT_EXPECT_EQ(test, mp.order, 0);
+	KUNIT_EXPECT_EQ(test, mp.state, MEMFILE_PRIVATE);
+	KUNIT_EXPECT_TRUE(test, mock_is_filled(mp.page, 0));
+	KUNIT_EXPECT_FALSE(test, PageLocked(mp.page));
+	KUNIT_EXPECT_FALSE(test, folio_maybe_dma_pinned(page_folio(mp.page)));
+
+	refs = page_count(mp.page);
+	KUNIT_ASSERT_EQ(test, 0, memfile_lookup_pfn(&mc->consumer, 5, &mp));
+	KUNIT_EXPECT_EQ(test, refs, page_count(mp.page));
+	KUNIT_ASSERT_EQ(test, 0, memfile_get_pfn(&mc->consumer, 5, &pinned));
+	KUNIT_EXPECT_EQ(test, mp.pfn, pinned.pfn);
+	memfile_put_pfn(&pinned);
+
+	/* Nobody but this test keeps the page when it leaves the file. */
+	get_page(mp.page);
+	mock_punch(test, mf, 0, 16);
+	expect_last_refs(test, mp.page, 1);
+	put_page(mp.page);
+}
+
 static int fill_nothing(unsigned long pfn, void *arg)
 {
 	return 0;
@@ -85,6 +122,8 @@ static void index_out_of_range(struct kunit *test)
 	for (i = 0; i < ARRAY_SIZE(bad); i++) {
 		KUNIT_EXPECT_EQ(test, -EINVAL,
 				memfile_get_pfn(&mc->consumer, bad[i], &mp));
+		KUNIT_EXPECT_EQ(test, -EINVAL,
+				memfile_lookup_pfn(&mc->consumer, bad[i], &mp));
 		KUNIT_EXPECT_EQ(test, mp.pfn, 12345);
 		KUNIT_EXPECT_EQ(test, -EINVAL,
 				memfile_populate(&mc->consumer, bad[i], fill_nothing, NULL));
@@ -98,7 +137,7 @@ static void prepare(struct kunit *test)
 	struct mock_consumer *mc;
 	struct memfile_pfn mp;
 
-	mock_set_state(test, mf, 0, 10, MEMFILE_SHARED);
+	mock_convert(test, mf, 0, 10, MEMFILE_SHARED);
 	mc = mock_register(test, mf, &mmu, 0, 20);
 
 	KUNIT_ASSERT_EQ(test, 0, memfile_get_pfn(&mc->consumer, 9, &mp));
@@ -118,9 +157,8 @@ static void prepare(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, memfile_get_pfn(&mc->consumer, 10, &mp));
 	memfile_put_pfn(&mp);
 	KUNIT_EXPECT_EQ(test, mock_log.nr, 2);
-
-	mock_punch(test, mf, 0, 20);
-	mock_set_state(test, mf, 0, 10, MEMFILE_PRIVATE);
+	KUNIT_ASSERT_EQ(test, 0, memfile_lookup_pfn(&mc->consumer, 10, &mp));
+	KUNIT_EXPECT_EQ(test, mock_log.nr, 3);
 }
 
 static void prepare_fails(struct kunit *test)
@@ -141,7 +179,7 @@ static void prepare_fails(struct kunit *test)
 
 	get_page(page);
 	mock_punch(test, mf, 0, 20);
-	expect_last_ref(test, page);
+	expect_last_refs(test, page, 1);
 	put_page(page);
 }
 
@@ -184,7 +222,7 @@ static void populate(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, mock_is_filled(mp.page, 0x33));
 
 	mock_punch(test, mf, 0, 20);
-	expect_last_ref(test, mp.page);
+	expect_last_pin(test, &mp);
 	memfile_put_pfn(&mp);
 }
 
@@ -205,7 +243,7 @@ static void populate_fails(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mp.pfn, fill.pfn);
 	KUNIT_EXPECT_TRUE(test, mock_is_filled(mp.page, 0));
 	mock_punch(test, mf, 0, 20);
-	expect_last_ref(test, mp.page);
+	expect_last_pin(test, &mp);
 	memfile_put_pfn(&mp);
 }
 
@@ -223,7 +261,7 @@ static void populate_fails_is_wiped(struct kunit *test)
 	get_page(page);
 	mock_log.reclaim_keeps = true;
 	mock_punch(test, mf, 0, 20);
-	expect_last_ref(test, page);
+	expect_last_refs(test, page, 1);
 	KUNIT_EXPECT_TRUE(test, mock_is_filled(page, 0));
 	put_page(page);
 }
@@ -260,14 +298,14 @@ static void private_page_is_wiped(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mock_log.events[1].pfn, punched.pfn);
 	/* Not touched before it was taken back. */
 	KUNIT_EXPECT_EQ(test, mock_log.events[1].content, 0x77);
-	expect_last_ref(test, punched.page);
+	expect_last_pin(test, &punched);
 	memfile_put_pfn(&punched);
 
 	mock_unregister(mc);
 	mock_close(mf);
 	KUNIT_EXPECT_EQ(test, mock_log_count(MOCK_RECLAIM, NULL), 2);
 	KUNIT_EXPECT_TRUE(test, mock_is_filled(closed.page, 0));
-	expect_last_ref(test, closed.page);
+	expect_last_pin(test, &closed);
 	memfile_put_pfn(&closed);
 }
 
@@ -291,8 +329,8 @@ static void reclaim_fails(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mock_fdinfo(test, mf, "memfile-private"), 0);
 	/* Not touched, and there is a reference that nobody will put. */
 	KUNIT_EXPECT_TRUE(test, mock_is_filled(mp.page, 0x77));
-	KUNIT_EXPECT_EQ(test, 2, page_count(mp.page));
-	if (page_count(mp.page) == 2)
+	KUNIT_EXPECT_EQ(test, GUP_PIN_COUNTING_BIAS + 1, page_count(mp.page));
+	if (page_count(mp.page) == GUP_PIN_COUNTING_BIAS + 1)
 		put_page(mp.page);
 	memfile_put_pfn(&mp);
 }
@@ -348,6 +386,7 @@ static void hwpoison(struct kunit *test)
 
 	mock_log_clear();
 	KUNIT_EXPECT_EQ(test, -EHWPOISON, memfile_get_pfn(&mc->consumer, 3, &mp));
+	KUNIT_EXPECT_EQ(test, -EHWPOISON, memfile_lookup_pfn(&mc->consumer, 3, &mp));
 	KUNIT_EXPECT_FALSE(test, PageLocked(bad.page));
 	KUNIT_EXPECT_EQ(test, -EHWPOISON,
 			memfile_populate(&mc->consumer, 3, fill_page, &fill));
@@ -379,6 +418,7 @@ static void hwpoison(struct kunit *test)
 static struct kunit_case pfn_cases[] = {
 	KUNIT_CASE(get_pfn_basic),
 	KUNIT_CASE(get_pfn_in_allocated),
+	KUNIT_CASE(lookup_pfn),
 	KUNIT_CASE(index_out_of_range),
 	KUNIT_CASE(prepare),
 	KUNIT_CASE(prepare_fails),

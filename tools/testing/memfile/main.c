@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Runs mm/memfile/state.c and notifier.c in userspace: memfile [seed [steps]].
- * Prints TAP; the exit status is 1 if a test failed.
+ * Runs mm/memfile/state.c, notifier.c and convert.c in userspace: memfile [seed
+ * [steps]].  Prints TAP; the exit status is 1 if a test failed.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -45,14 +45,19 @@ void test_file_init(struct test_file *tf, unsigned int flags, pgoff_t nr_pages)
 
 	memset(tf, 0, sizeof(*tf));
 	inode->i_mapping = &inode->i_data;
+	inode->i_mapping->host = inode;
 	inode->i_mapping->a_ops = &test_aops;
 	inode->i_size = nr_pages * 4096LL;
 	tf->file.f_inode = inode;
+	tf->file.f_mapping = inode->i_mapping;
 
 	memfile->flags = flags;
-	mt_init_flags(&memfile->states, MT_FLAGS_USE_RCU);
+	mt_init_flags(&memfile->states, MT_FLAGS_ALLOC_RANGE | MT_FLAGS_USE_RCU);
 	memfile->consumers = RB_ROOT_CACHED;
 	test_module = (struct module) { };
+	shim_signal = false;
+	shim_other_signal = false;
+	shim_fail_nth = 0;
 }
 
 void test_file_exit(struct test_file *tf)
@@ -65,18 +70,23 @@ void test_file_exit(struct test_file *tf)
 	mtree_destroy(&tf->memfile.states);
 }
 
-/* The library has no calls for these two yet. */
-void test_set_state(struct test_file *tf, pgoff_t start, pgoff_t end,
-		    enum memfile_state state)
+void test_convert(struct test_file *tf, pgoff_t start, pgoff_t end,
+		  enum memfile_state to)
 {
-	check_eq(mtree_store_range(&tf->memfile.states, start, end - 1,
-				   xa_mk_value(state), GFP_KERNEL), 0);
+	pgoff_t where;
+
+	tf->nr_events = 0;
+	check_eq(memfile_convert(&tf->file, start, end, to, &where), 0);
 }
 
-void test_clear_state(struct test_file *tf, pgoff_t start, pgoff_t end)
+void test_convert_fails(struct test_file *tf, pgoff_t start, pgoff_t end,
+			enum memfile_state to, int err, pgoff_t where)
 {
-	check_eq(mtree_store_range(&tf->memfile.states, start, end - 1, NULL,
-				   GFP_KERNEL), 0);
+	pgoff_t at = ULONG_MAX;
+
+	tf->nr_events = 0;
+	check_eq(memfile_convert(&tf->file, start, end, to, &at), err);
+	check_eq(at, where);
 }
 
 static bool holds_a_lock(struct memfile_consumer *consumer, bool exclusive)
@@ -86,6 +96,16 @@ static bool holds_a_lock(struct memfile_consumer *consumer, bool exclusive)
 	return memfile->consumers_lock.lock.exclusive ||
 	       memfile->vfs_inode.i_data.invalidate_lock.exclusive ||
 	       (!exclusive && memfile->vfs_inode.i_data.invalidate_lock.shared);
+}
+
+static void log_call(struct test_consumer *tc, enum test_event_type type,
+		     const struct memfile_invalidation *inv)
+{
+	struct test_event *event = test_log(MEMFILE_I(tc->consumer.inode), type,
+					    inv->start, inv->end);
+
+	event->consumer = tc;
+	event->states = inv->states;
 }
 
 static void record(struct test_call *call, pgoff_t start, pgoff_t end,
@@ -105,6 +125,7 @@ static void test_start(struct memfile_consumer *consumer,
 	check(holds_a_lock(consumer, true));
 	check_eq(tc->end_call.nr, tc->start_call.nr);
 	record(&tc->start_call, inv->start, inv->end, inv->states);
+	log_call(tc, TEST_START, inv);
 }
 
 static void test_end(struct memfile_consumer *consumer,
@@ -115,6 +136,7 @@ static void test_end(struct memfile_consumer *consumer,
 	check(holds_a_lock(consumer, true));
 	check_eq(tc->end_call.nr + 1, tc->start_call.nr);
 	record(&tc->end_call, inv->start, inv->end, inv->states);
+	log_call(tc, TEST_END, inv);
 	check_eq(inv->start, tc->start_call.start);
 	check_eq(inv->end, tc->start_call.end);
 	check_eq(inv->states, tc->start_call.states);
@@ -152,21 +174,33 @@ void test_forget_calls(struct test_consumer *tc)
 	tc->allocated_call = (struct test_call) { };
 }
 
-void test_invalidate(struct test_file *tf, pgoff_t start, pgoff_t end)
+void test_invalidate(struct test_file *tf, pgoff_t start, pgoff_t end,
+		     unsigned int states)
 {
 	struct address_space *mapping = tf->memfile.vfs_inode.i_mapping;
+	struct memfile_invalidation inv = {
+		.start = start,
+		.end = end,
+		.states = states,
+	};
 
 	filemap_invalidate_lock(mapping);
-	memfile_notify_start(&tf->memfile, start, end);
-	memfile_notify_end(&tf->memfile, start, end);
+	memfile_notify_start(&tf->memfile, &inv);
+	memfile_notify_end(&tf->memfile, &inv);
 	filemap_invalidate_unlock(mapping);
 }
 
 void test_memory_failure(struct test_file *tf, pgoff_t index)
 {
+	struct memfile_invalidation inv = {
+		.start = index,
+		.end = index + 1,
+		.states = BOTH,
+	};
+
 	mutex_lock(&tf->memfile.consumers_lock);
-	memfile_notify_start(&tf->memfile, index, index + 1);
-	memfile_notify_end(&tf->memfile, index, index + 1);
+	memfile_notify_start(&tf->memfile, &inv);
+	memfile_notify_end(&tf->memfile, &inv);
 	mutex_unlock(&tf->memfile.consumers_lock);
 }
 
@@ -180,7 +214,7 @@ void test_allocated(struct test_file *tf, pgoff_t start, pgoff_t end)
 }
 
 static const struct test *const groups[] = {
-	state_tests, notifier_tests, random_tests,
+	state_tests, notifier_tests, convert_tests, random_tests,
 };
 
 int main(int argc, char **argv)

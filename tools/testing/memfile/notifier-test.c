@@ -145,32 +145,32 @@ static void ranges_are_clipped(void)
 	check_eq(test_register(&tf, &high, &mmu_a, 20, 10), 0);
 	check_eq(test_register(&tf, &all, &mmu_b, 0, 100), 0);
 
-	test_invalidate(&tf, 0, 10);
+	test_invalidate(&tf, 0, 10, BOTH);
 	check_not_told(&low);
 	check_not_told(&high);
 	check_told(&all, 0, 10);
 
-	test_invalidate(&tf, 0, 11);
+	test_invalidate(&tf, 0, 11, BOTH);
 	check_told(&low, 10, 11);
 	check_not_told(&high);
 	check_told(&all, 0, 11);
 
-	test_invalidate(&tf, 19, 21);
+	test_invalidate(&tf, 19, 21, BOTH);
 	check_told(&low, 19, 20);
 	check_told(&high, 20, 21);
 	check_told(&all, 19, 21);
 
-	test_invalidate(&tf, 0, 100);
+	test_invalidate(&tf, 0, 100, BOTH);
 	check_told(&low, 10, 20);
 	check_told(&high, 20, 30);
 	check_told(&all, 0, 100);
 
-	test_invalidate(&tf, 29, 30);
+	test_invalidate(&tf, 29, 30, BOTH);
 	check_not_told(&low);
 	check_told(&high, 29, 30);
 	check_told(&all, 29, 30);
 
-	test_invalidate(&tf, 30, 100);
+	test_invalidate(&tf, 30, 100, BOTH);
 	check_not_told(&low);
 	check_not_told(&high);
 	check_told(&all, 30, 100);
@@ -201,13 +201,13 @@ static void ranges_of_the_largest_file(void)
 	check_eq(test_register(&tf, &last, &mmu_a, LAST_INDEX, 1), 0);
 	check_eq(test_register(&tf, &all, &mmu_b, 0, LAST_INDEX + 1), 0);
 
-	test_invalidate(&tf, 0, LAST_INDEX + 1);
+	test_invalidate(&tf, 0, LAST_INDEX + 1, BOTH);
 	check_told(&last, LAST_INDEX, LAST_INDEX + 1);
 	check_told(&all, 0, LAST_INDEX + 1);
-	test_invalidate(&tf, LAST_INDEX, LAST_INDEX + 1);
+	test_invalidate(&tf, LAST_INDEX, LAST_INDEX + 1, BOTH);
 	check_told(&last, LAST_INDEX, LAST_INDEX + 1);
 	check_told(&all, LAST_INDEX, LAST_INDEX + 1);
-	test_invalidate(&tf, 0, LAST_INDEX);
+	test_invalidate(&tf, 0, LAST_INDEX, BOTH);
 	check_not_told(&last);
 	check_told(&all, 0, LAST_INDEX);
 
@@ -216,25 +216,28 @@ static void ranges_of_the_largest_file(void)
 	test_file_exit(&tf);
 }
 
-/* A consumer learns the states in its part of the range. */
-static void states_are_clipped(void)
+/* What is said about states holds for all of the invalidation. */
+static void states_are_passed_on(void)
 {
-	struct test_consumer low, high, all;
+	static const unsigned int states[] = { MEMFILE_SHARED, MEMFILE_PRIVATE, BOTH };
+	struct test_consumer low, all;
 	struct test_file tf;
+	int i;
 
 	test_file_init(&tf, 0, 100);
-	test_set_state(&tf, 0, 50, MEMFILE_SHARED);
+	test_convert(&tf, 0, 50, MEMFILE_SHARED);
 	check_eq(test_register(&tf, &low, &mmu_a, 0, 50), 0);
-	check_eq(test_register(&tf, &high, &mmu_a, 50, 50), 0);
 	check_eq(test_register(&tf, &all, &mmu_b, 0, 100), 0);
 
-	test_invalidate(&tf, 40, 60);
-	check_eq(low.start_call.states, MEMFILE_SHARED);
-	check_eq(high.start_call.states, MEMFILE_PRIVATE);
-	check_eq(all.start_call.states, MEMFILE_SHARED | MEMFILE_PRIVATE);
+	for (i = 0; i < ARRAY_SIZE(states); i++) {
+		test_invalidate(&tf, 40, 60, states[i]);
+		check_eq(low.start_call.states, states[i]);
+		check_eq(low.end_call.states, states[i]);
+		check_eq(all.start_call.states, states[i]);
+		check_eq(all.end_call.states, states[i]);
+	}
 
 	memfile_unregister(&low.consumer);
-	memfile_unregister(&high.consumer);
 	memfile_unregister(&all.consumer);
 	test_file_exit(&tf);
 }
@@ -249,7 +252,7 @@ static void unregistered_hear_nothing(void)
 	check_eq(test_register(&tf, &stays, &mmu_b, 0, 100), 0);
 	memfile_unregister(&gone.consumer);
 
-	test_invalidate(&tf, 0, 100);
+	test_invalidate(&tf, 0, 100, BOTH);
 	test_allocated(&tf, 0, 100);
 	check_not_told(&gone);
 	check_eq(stays.start_call.nr, 1);
@@ -267,7 +270,7 @@ const struct test notifier_tests[] = {
 	{ "register_refuses_dying_module", register_refuses_dying_module },
 	{ "ranges_are_clipped", ranges_are_clipped },
 	{ "ranges_of_the_largest_file", ranges_of_the_largest_file },
-	{ "states_are_clipped", states_are_clipped },
+	{ "states_are_passed_on", states_are_passed_on },
 	{ "unregistered_hear_nothing", unregistered_hear_nothing },
 	{ }
 };

@@ -2,8 +2,6 @@
 /* Lookups in the state tree, where the result is plain to see. */
 #include "test.h"
 
-#define BOTH	(MEMFILE_SHARED | MEMFILE_PRIVATE)
-
 static void state_default(void)
 {
 	struct test_file tf;
@@ -34,7 +32,7 @@ static void state_borders(void)
 	struct test_file tf;
 
 	test_file_init(&tf, 0, 100);
-	test_set_state(&tf, 10, 20, MEMFILE_SHARED);
+	test_convert(&tf, 10, 20, MEMFILE_SHARED);
 	check_eq(memfile_state_at(&tf.memfile, 9), MEMFILE_PRIVATE);
 	check_eq(memfile_state_at(&tf.memfile, 10), MEMFILE_SHARED);
 	check_eq(memfile_state_at(&tf.memfile, 19), MEMFILE_SHARED);
@@ -50,12 +48,6 @@ static void state_borders(void)
 	check_eq(memfile_states(&tf.memfile, 19, 21), BOTH);
 	check_eq(memfile_states(&tf.memfile, 20, 100), MEMFILE_PRIVATE);
 	check_eq(memfile_states(&tf.memfile, 0, 100), BOTH);
-
-	/* An entry may also say what the default is. */
-	test_set_state(&tf, 20, 30, MEMFILE_PRIVATE);
-	check_eq(memfile_states(&tf.memfile, 10, 20), MEMFILE_SHARED);
-	check_eq(memfile_states(&tf.memfile, 20, 30), MEMFILE_PRIVATE);
-	check_eq(memfile_states(&tf.memfile, 19, 30), BOTH);
 	test_file_exit(&tf);
 }
 
@@ -65,10 +57,10 @@ static void state_neighbours(void)
 	struct test_file tf;
 
 	test_file_init(&tf, 0, 100);
-	test_set_state(&tf, 10, 20, MEMFILE_SHARED);
-	test_set_state(&tf, 21, 30, MEMFILE_SHARED);
+	test_convert(&tf, 10, 20, MEMFILE_SHARED);
+	test_convert(&tf, 21, 30, MEMFILE_SHARED);
 	check_eq(memfile_states(&tf.memfile, 10, 30), BOTH);
-	test_set_state(&tf, 20, 21, MEMFILE_SHARED);
+	test_convert(&tf, 20, 21, MEMFILE_SHARED);
 	check_eq(memfile_states(&tf.memfile, 10, 30), MEMFILE_SHARED);
 	test_file_exit(&tf);
 }
@@ -79,21 +71,21 @@ static void state_first_and_last(void)
 
 	/* A single entry at 0 is a special case of the maple tree. */
 	test_file_init(&tf, 0, LAST_INDEX + 1);
-	test_set_state(&tf, 0, 1, MEMFILE_SHARED);
+	test_convert(&tf, 0, 1, MEMFILE_SHARED);
 	check_eq(memfile_state_at(&tf.memfile, 0), MEMFILE_SHARED);
 	check_eq(memfile_state_at(&tf.memfile, 1), MEMFILE_PRIVATE);
 	check_eq(memfile_states(&tf.memfile, 0, 1), MEMFILE_SHARED);
 	check_eq(memfile_states(&tf.memfile, 0, 2), BOTH);
 	check_eq(memfile_states(&tf.memfile, 1, 2), MEMFILE_PRIVATE);
 
-	test_set_state(&tf, LAST_INDEX, LAST_INDEX + 1, MEMFILE_SHARED);
+	test_convert(&tf, LAST_INDEX, LAST_INDEX + 1, MEMFILE_SHARED);
 	check_eq(memfile_state_at(&tf.memfile, LAST_INDEX), MEMFILE_SHARED);
 	check_eq(memfile_state_at(&tf.memfile, LAST_INDEX - 1), MEMFILE_PRIVATE);
 	check_eq(memfile_states(&tf.memfile, LAST_INDEX, LAST_INDEX + 1), MEMFILE_SHARED);
 	check_eq(memfile_states(&tf.memfile, 1, LAST_INDEX), MEMFILE_PRIVATE);
 	check_eq(memfile_states(&tf.memfile, 1, LAST_INDEX + 1), BOTH);
 
-	test_set_state(&tf, 0, LAST_INDEX + 1, MEMFILE_SHARED);
+	test_convert(&tf, 0, LAST_INDEX + 1, MEMFILE_SHARED);
 	check_eq(memfile_states(&tf.memfile, 0, LAST_INDEX + 1), MEMFILE_SHARED);
 	test_file_exit(&tf);
 }

@@ -19,6 +19,7 @@ struct test {
 
 extern const struct test state_tests[];
 extern const struct test notifier_tests[];
+extern const struct test convert_tests[];
 extern const struct test random_tests[];
 extern unsigned long seed;
 extern unsigned long steps;
@@ -45,17 +46,70 @@ void __noreturn __printf(3, 4) fail(const char *file, int line,
 			     #a, _a, _b);				\
 	} while (0)
 
-/* A file of a number of pages, and what the library needs around it. */
+#define BOTH	(MEMFILE_SHARED | MEMFILE_PRIVATE)
+
+/* What is called during a conversion. */
+enum test_event_type {
+	TEST_START,
+	TEST_END,
+	TEST_WITHDRAW,
+	TEST_FIND_PINNED,
+	TEST_TAKE_BACK,
+	TEST_HOLD,
+};
+
+struct test_event {
+	enum test_event_type type;
+	struct test_consumer *consumer;	/* of start and end */
+	pgoff_t start, end;
+	unsigned int states;		/* of the invalidation */
+	unsigned int found;		/* what the tree says about the range */
+	unsigned long nr;		/* of hold: pages */
+};
+
+#define TEST_EVENTS	1024
+
+/* The most pages under one hold of the lock, here. */
+#define TEST_BATCH	4
+
+struct test_page {
+	bool present;
+	bool pinned;
+	bool referenced;
+};
+
+#define TEST_PAGES	64
+
+/*
+ * A file of a number of pages, and what the library needs around it.  There are
+ * pages in a window of the file only, from @base on.
+ */
 struct test_file {
 	struct memfile memfile;
 	struct file file;
+	pgoff_t base;
+	struct test_page pages[TEST_PAGES];
+	unsigned int signal_nth;	/* sent in the nth chunk from now on */
+	unsigned int nr_events;
+	struct test_event events[TEST_EVENTS];
 };
 
 void test_file_init(struct test_file *tf, unsigned int flags, pgoff_t nr_pages);
 void test_file_exit(struct test_file *tf);
-void test_set_state(struct test_file *tf, pgoff_t start, pgoff_t end,
-		    enum memfile_state state);
-void test_clear_state(struct test_file *tf, pgoff_t start, pgoff_t end);
+
+/* Pages come, and they go. */
+void test_add_pages(struct test_file *tf, pgoff_t start, pgoff_t end);
+void test_remove_pages(struct test_file *tf, pgoff_t start, pgoff_t end);
+
+/* Append to the log.  What does not fit is counted. */
+struct test_event *test_log(struct memfile *memfile, enum test_event_type type,
+			    pgoff_t start, pgoff_t end);
+
+/* Convert, and expect success; convert, and expect an error at an offset. */
+void test_convert(struct test_file *tf, pgoff_t start, pgoff_t end,
+		  enum memfile_state to);
+void test_convert_fails(struct test_file *tf, pgoff_t start, pgoff_t end,
+			enum memfile_state to, int err, pgoff_t where);
 
 /* A consumer, and the last calls that it got. */
 struct test_call {
@@ -77,7 +131,8 @@ int test_register(struct test_file *tf, struct test_consumer *tc, void *domain,
 void test_forget_calls(struct test_consumer *tc);
 
 /* Invalidate a range as one who frees pages does, or as memory failure does. */
-void test_invalidate(struct test_file *tf, pgoff_t start, pgoff_t end);
+void test_invalidate(struct test_file *tf, pgoff_t start, pgoff_t end,
+		     unsigned int states);
 void test_memory_failure(struct test_file *tf, pgoff_t index);
 void test_allocated(struct test_file *tf, pgoff_t start, pgoff_t end);
 

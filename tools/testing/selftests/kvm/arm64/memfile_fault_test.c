@@ -124,9 +124,8 @@ TEST_F(memfile_arm64, refused_slots)
 	u64 limit = 1ULL << self->vm->pa_bits;
 	int fd, fd2;
 
-	/* There is no private memory here, for which a file without MMAP would be. */
-	fd = vm_create_guest_memfd(self->vm, NR_PAGES * page_size,
-				   variant->flags & ~MMAP);
+	/* There is no private memory beside a memslot's own, which this would be. */
+	fd = vm_create_guest_memfd(self->vm, NR_PAGES * page_size, 0);
 	TEST_ASSERT_ERRNO(__vm_set_user_memory_region2(self->vm, SLOT + 1, flags,
 			  gpa(32), page_size, NULL, fd, 0), EINVAL);
 	TEST_ASSERT_CONSUMERS(fd, 0);

@@ -240,6 +240,92 @@ do {										\
 		    (err), __ret, __errno, strerror(__errno));			\
 } while (0)
 
+/* The kind of VM whose files can be converted. */
+static inline struct vm_shape memfile_convert_shape(void)
+{
+	struct vm_shape shape = VM_SHAPE_DEFAULT;
+
+#ifdef __x86_64__
+	shape.type = KVM_X86_SW_PROTECTED_VM;
+#endif
+	return shape;
+}
+
+static inline void memfile_require_convert(void)
+{
+	TEST_REQUIRE(kvm_has_cap(KVM_CAP_GUEST_MEMFD));
+	TEST_REQUIRE(kvm_has_cap(KVM_CAP_GUEST_MEMFD_MEMORY_ATTRIBUTES));
+#ifdef __x86_64__
+	TEST_REQUIRE(kvm_check_cap(KVM_CAP_VM_TYPES) & BIT(KVM_X86_SW_PROTECTED_VM));
+#endif
+}
+
+/* Convert, and return 0 or the errno, and where that came from. */
+static inline int memfile_try_convert(int fd, u64 offset, u64 size, bool private,
+				      u64 *error_offset)
+{
+	struct kvm_memory_attributes2 attrs = {
+		.offset = offset,
+		.size = size,
+		.attributes = private ? KVM_MEMORY_ATTRIBUTE_PRIVATE : 0,
+		.error_offset = -1,
+	};
+	int err = ioctl(fd, KVM_SET_MEMORY_ATTRIBUTES2, &attrs) ? errno : 0;
+
+	*error_offset = attrs.error_offset;
+	return err;
+}
+
+static inline void memfile_convert(int fd, u64 offset, u64 size, bool private)
+{
+	u64 error_offset;
+	int err = memfile_try_convert(fd, offset, size, private, &error_offset);
+
+	TEST_ASSERT(!err, "0x%lx bytes at 0x%lx to %s: errno %d (%s) at 0x%lx", size,
+		    offset, private ? "private" : "shared", err, strerror(err),
+		    error_offset);
+}
+
+#define TEST_ASSERT_CONVERT_FAILS(fd, offset, size, private, err, where)	\
+do {										\
+	u64 __where;								\
+	int __err = memfile_try_convert(fd, offset, size, private, &__where);	\
+										\
+	TEST_ASSERT(__err == (err) && __where == (u64)(where),			\
+		    "wanted errno %d at 0x%lx, got %d (%s) at 0x%lx", (err),	\
+		    (u64)(where), __err, strerror(__err), __where);		\
+} while (0)
+
+/* The state at @offset, and how far it reaches in a range. */
+static inline u64 memfile_run(int fd, u64 offset, u64 size, bool *private)
+{
+	struct kvm_memory_attributes2 attrs = {
+		.offset = offset,
+		.size = size,
+		.attributes = -1,
+	};
+
+	TEST_ASSERT(!ioctl(fd, KVM_GET_MEMORY_ATTRIBUTES2, &attrs),
+		    "KVM_GET_MEMORY_ATTRIBUTES2: %s", strerror(errno));
+	TEST_ASSERT_EQ(attrs.offset, offset);
+	TEST_ASSERT(!(attrs.attributes & ~KVM_MEMORY_ATTRIBUTE_PRIVATE),
+		    "Attributes 0x%llx", attrs.attributes);
+	*private = attrs.attributes & KVM_MEMORY_ATTRIBUTE_PRIVATE;
+	return attrs.size;
+}
+
+#define TEST_ASSERT_RUN(fd, offset, size, want_private, want_size)		\
+do {										\
+	bool __private;								\
+	u64 __size = memfile_run(fd, offset, size, &__private);			\
+										\
+	TEST_ASSERT(__private == (want_private) && __size == (u64)(want_size),	\
+		    "From 0x%lx on: wanted 0x%lx bytes %s, got 0x%lx %s",	\
+		    (u64)(offset), (u64)(want_size),				\
+		    (want_private) ? "private" : "shared", __size,		\
+		    __private ? "private" : "shared");				\
+} while (0)
+
 static inline u64 memfile_meminfo(const char *key)
 {
 	size_t len = strlen(key);

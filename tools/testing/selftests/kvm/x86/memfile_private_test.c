@@ -3,7 +3,8 @@
  * Memory files (guest_memfd) as the private memory of a software-protected VM:
  * one memslot holds the private part in the file and the shared part in the
  * VMM's mapping, and the VM's memory attributes say which of the two a guest
- * access goes to.
+ * access goes to.  And where that ends, with files that have both parts, which
+ * are for memfile_convert_test.
  */
 #define _GNU_SOURCE
 #include "kvm_test_harness.h"
@@ -82,6 +83,17 @@ static void set_private(struct kvm_vm *vm, int page, int nr)
 static void set_shared(struct kvm_vm *vm, int page, int nr)
 {
 	vm_mem_set_shared(vm, gpa(page), nr * PAGE_SIZE);
+}
+
+static int __set_attributes(struct kvm_vm *vm, int page, int nr, u64 attributes)
+{
+	struct kvm_memory_attributes attrs = {
+		.address = gpa(page),
+		.size = nr * PAGE_SIZE,
+		.attributes = attributes,
+	};
+
+	return __vm_ioctl(vm, KVM_SET_MEMORY_ATTRIBUTES, &attrs);
 }
 
 static void punch(int fd, int page, int nr)
@@ -367,32 +379,188 @@ TEST_F(memfile_private, prefault)
 /* What such a VM's files may be. */
 TEST_F(memfile_private, flags)
 {
-	char *mem;
+	const u64 shared = GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED;
 	int fd;
 
 	ASSERT_EQ(1, vm_check_cap(self->vm, KVM_CAP_GUEST_MEMFD));
-	ASSERT_EQ(GUEST_MEMFD_FLAG_MMAP,
-		  vm_check_cap(self->vm, KVM_CAP_GUEST_MEMFD_FLAGS) & 3);
+	ASSERT_EQ(shared, vm_check_cap(self->vm, KVM_CAP_GUEST_MEMFD_FLAGS));
 	ASSERT_EQ(KVM_MEMORY_ATTRIBUTE_PRIVATE,
 		  vm_check_cap(self->vm, KVM_CAP_MEMORY_ATTRIBUTES));
-	TEST_ASSERT_ERRNO(__vm_create_guest_memfd(self->vm, SIZE,
-			  GUEST_MEMFD_FLAG_INIT_SHARED), EINVAL);
-	TEST_ASSERT_ERRNO(__vm_create_guest_memfd(self->vm, SIZE,
-			  GUEST_MEMFD_FLAG_INIT_SHARED | GUEST_MEMFD_FLAG_MMAP), EINVAL);
 	TEST_ASSERT_ERRNO((long)mmap(NULL, SIZE, PROT_READ, MAP_SHARED, self->fd, 0),
 			  ENODEV);
 
-	/* A mapping is of no use as long as all of the file is private. */
-	fd = vm_create_guest_memfd(self->vm, SIZE, GUEST_MEMFD_FLAG_MMAP);
-	mem = kvm_mmap(SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd);
-	bind_slot(self->vm, SLOT, 0, NR_PAGES, mem, fd, 0);
-	set_private(self->vm, 0, NR_PAGES);
-	memfile_guest_fill(self->vcpu, gpa(0), pattern(0));
-	memfile_guest_check(self->vcpu, gpa(0), pattern(0));
-	TEST_EXPECT_SIGBUS(READ_ONCE(mem[0]));
-	TEST_EXPECT_SIGBUS(WRITE_ONCE(mem[PAGE_SIZE], 1));
-	punch(fd, 0, 1);
+	/* Such a file has both parts: neither is anywhere else. */
+	fd = vm_create_guest_memfd(self->vm, SIZE, shared);
+	memset(self->hva, 0x44, SIZE);
+	bind_slot(self->vm, SLOT, 0, NR_PAGES, self->hva, fd, 0);
 	memfile_guest_check(self->vcpu, gpa(0), 0);
+	memfile_guest_fill(self->vcpu, gpa(0), pattern(0));
+	host_check(self->hva, 0, 0x4444444444444444);
+	memfile_convert(fd, 0, PAGE_SIZE, true);
+	memfile_guest_check(self->vcpu, gpa(0), pattern(0));
+	TEST_ASSERT_PRESENT(fd, PAGE_SIZE);
+}
+
+/* There is no second truth about a file that says itself what is private. */
+TEST_F(memfile_private, attributes_of_a_governed_slot)
+{
+	static const struct {
+		int page, nr;
+	} ranges[] = {
+		{ 8, 4 }, { 8, 1 }, { 11, 1 }, { 9, 2 }, { 4, 5 }, { 11, 4 }, { 0, 32 },
+	};
+	const u64 flags[] = {
+		GUEST_MEMFD_FLAG_MMAP, GUEST_MEMFD_FLAG_INIT_SHARED,
+		GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED,
+	};
+	int i, j, fd;
+
+	/* A neighbour of the old kind, on which everything goes on. */
+	bind_slot(self->vm, SLOT, 0, 4, self->hva, self->fd, 0);
+
+	for (i = 0; i < ARRAY_SIZE(flags); i++) {
+		bool private = !(flags[i] & GUEST_MEMFD_FLAG_INIT_SHARED);
+
+		fd = vm_create_guest_memfd(self->vm, SIZE, flags[i]);
+		bind_slot(self->vm, SLOT + 1, 8, 4, NULL, fd, 0);
+		memfile_guest_fill(self->vcpu, gpa(8), pattern(8));
+
+		for (j = 0; j < ARRAY_SIZE(ranges); j++) {
+			/* Not even what would be no change is accepted. */
+			TEST_ASSERT_ERRNO(__set_attributes(self->vm, ranges[j].page,
+					  ranges[j].nr, KVM_MEMORY_ATTRIBUTE_PRIVATE), EINVAL);
+			TEST_ASSERT_ERRNO(__set_attributes(self->vm, ranges[j].page,
+					  ranges[j].nr, 0), EINVAL);
+		}
+		TEST_ASSERT_RUN(fd, 0, SIZE, private, SIZE);
+		memfile_guest_check(self->vcpu, gpa(8), pattern(8));
+
+		/* Right before it and right behind it */
+		set_private(self->vm, 2, 6);
+		set_private(self->vm, 12, 4);
+		memfile_guest_fill(self->vcpu, gpa(2), pattern(2));
+		memfile_guest_faults(self->vcpu, GUEST_READ, gpa(12), PRIVATE, EFAULT);
+		memfile_guest_check(self->vcpu, gpa(11), 0);
+		set_shared(self->vm, 2, 6);
+		set_shared(self->vm, 12, 4);
+
+		/* The file's own word goes through, and the VM's not after it. */
+		memfile_convert(fd, 0, SIZE, !private);
+		TEST_ASSERT_ERRNO(__set_attributes(self->vm, 8, 1,
+				  KVM_MEMORY_ATTRIBUTE_PRIVATE), EINVAL);
+		memfile_guest_check(self->vcpu, gpa(8), pattern(8));
+
+		delete_slot(self->vm, SLOT + 1);
+		set_private(self->vm, 8, 4);
+		set_shared(self->vm, 8, 4);
+		kvm_close(fd);
+	}
+}
+
+static void governed_slot_refused(struct kvm_vm *vm, int page, int nr, int fd)
+{
+	TEST_ASSERT_ERRNO(__bind(vm, SLOT, page, nr, NULL, fd, 0), EINVAL);
+	TEST_ASSERT_CONSUMERS(fd, 0);
+}
+
+TEST_F(memfile_private, governed_slot_over_attributes)
+{
+	const u64 flags[] = {
+		GUEST_MEMFD_FLAG_MMAP, GUEST_MEMFD_FLAG_INIT_SHARED,
+		GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED,
+	};
+	int i, fd;
+
+	for (i = 0; i < ARRAY_SIZE(flags); i++) {
+		fd = vm_create_guest_memfd(self->vm, SIZE, flags[i]);
+
+		set_private(self->vm, 3, 2);
+		governed_slot_refused(self->vm, 0, 4, fd);
+		governed_slot_refused(self->vm, 4, 4, fd);
+		governed_slot_refused(self->vm, 3, 2, fd);
+		governed_slot_refused(self->vm, 0, 8, fd);
+		/* Next to it */
+		bind_slot(self->vm, SLOT, 0, 3, NULL, fd, 0);
+		bind_slot(self->vm, SLOT + 1, 5, 3, NULL, fd, 3);
+		delete_slot(self->vm, SLOT);
+		delete_slot(self->vm, SLOT + 1);
+
+		set_shared(self->vm, 3, 1);
+		governed_slot_refused(self->vm, 0, 8, fd);
+		set_shared(self->vm, 4, 1);
+		bind_slot(self->vm, SLOT, 0, 8, NULL, fd, 0);
+		memfile_guest_fill(self->vcpu, gpa(4), pattern(4));
+		memfile_convert(fd, 0, 4 * PAGE_SIZE, false);
+		memfile_convert(fd, 4 * PAGE_SIZE, 4 * PAGE_SIZE, true);
+		memfile_guest_check(self->vcpu, gpa(4), pattern(4));
+		memfile_guest_check(self->vcpu, gpa(3), 0);
+		delete_slot(self->vm, SLOT);
+		kvm_close(fd);
+	}
+
+	/* A file without flags may meet attributes that are older. */
+	set_private(self->vm, 3, 2);
+	bind_slot(self->vm, SLOT, 0, 8, self->hva, self->fd, 0);
+	memfile_guest_fill(self->vcpu, gpa(3), pattern(3));
+	TEST_ASSERT_PRESENT(self->fd, PAGE_SIZE);
+}
+
+/* Both calls at work in one VM, each on its own file; the wrong one is refused. */
+TEST_F(memfile_private, old_and_new)
+{
+	int fd = vm_create_guest_memfd(self->vm, SIZE, GUEST_MEMFD_FLAG_MMAP);
+	struct kvm_memory_attributes2 attrs = { .size = SIZE };
+	u64 error_offset;
+	char *mem;
+
+	mem = kvm_mmap(SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd);
+	bind_slot(self->vm, SLOT, 0, NR_PAGES, self->hva, self->fd, 0);
+	bind_slot(self->vm, SLOT + 1, NR_PAGES, NR_PAGES, NULL, fd, 0);
+	set_private(self->vm, 0, 8);
+
+	memfile_guest_fill(self->vcpu, gpa(0), pattern(0));
+	memfile_guest_fill(self->vcpu, gpa(8), pattern(8));
+	memfile_guest_fill(self->vcpu, gpa(16), pattern(16));
+	TEST_ASSERT_PRESENT(self->fd, PAGE_SIZE);
+	TEST_ASSERT_PRESENT(fd, PAGE_SIZE);
+	host_check(self->hva, 8, pattern(8));
+	TEST_EXPECT_SIGBUS(READ_ONCE(*mem));
+
+	ASSERT_EQ(EOPNOTSUPP, memfile_try_convert(self->fd, 0, SIZE, false, &error_offset));
+	ASSERT_EQ(EOPNOTSUPP, memfile_try_convert(self->fd, 0, SIZE, true, &error_offset));
+	TEST_ASSERT_ERRNO(ioctl(self->fd, KVM_GET_MEMORY_ATTRIBUTES2, &attrs), EOPNOTSUPP);
+	/* Before a look at the range, which is wrong, too */
+	ASSERT_EQ(EOPNOTSUPP, memfile_try_convert(self->fd, 1, SIZE, true, &error_offset));
+
+	memfile_convert(fd, 0, SIZE, false);
+	host_check(mem, 0, pattern(16));
+	memfile_guest_check(self->vcpu, gpa(0), pattern(0));
+	memfile_guest_check(self->vcpu, gpa(8), pattern(8));
+	memfile_guest_check(self->vcpu, gpa(16), pattern(16));
+	set_shared(self->vm, 0, 8);
+	memfile_guest_check(self->vcpu, gpa(0), 0);
+	set_private(self->vm, 0, 8);
+	memfile_guest_check(self->vcpu, gpa(0), pattern(0));
+	memfile_guest_check(self->vcpu, gpa(16), pattern(16));
+}
+
+/* Private is what a guest asks for when it faults on a file that is gone. */
+TEST_F(memfile_private, close_governed)
+{
+	int fd = vm_create_guest_memfd(self->vm, SIZE, GUEST_MEMFD_FLAG_INIT_SHARED);
+
+	bind_slot(self->vm, SLOT, 0, NR_PAGES, NULL, fd, 0);
+	memfile_convert(fd, 0, SIZE / 2, true);
+	memfile_guest_fill(self->vcpu, gpa(0), pattern(0));
+	memfile_guest_fill(self->vcpu, gpa(8), pattern(8));
+	kvm_close(fd);
+	memfile_guest_faults(self->vcpu, GUEST_READ, gpa(0), PRIVATE, EFAULT);
+	memfile_guest_faults(self->vcpu, GUEST_FILL, gpa(8), PRIVATE, EFAULT);
+	memfile_guest_faults(self->vcpu, GUEST_READ, gpa(15), PRIVATE, EFAULT);
+	/* Still not for the VM to say */
+	TEST_ASSERT_ERRNO(__set_attributes(self->vm, 0, 1, 0), EINVAL);
+	delete_slot(self->vm, SLOT);
+	memfile_guest_exits_mmio(self->vcpu, gpa(0));
 }
 
 int main(int argc, char *argv[])
