@@ -3,7 +3,8 @@
  * Conversion of a range of a memory file between shared and private, in place.
  *
  * It goes in chunks, of no more pages, and no more changes between the states, than
- * are handled under one hold of invalidate_lock.  A chunk is converted as a whole or not at all:
+ * are handled under one hold of invalidate_lock.  A chunk is converted as a whole
+ * or not at all:
  *
  *  1. Prepare the new state, so that the commit cannot fail.
  *  2. To shared: look for pins.  What follows is destructive where hardware
