@@ -899,7 +899,6 @@ static void run_test(struct race *race)
 {
 	/* Generous: emulated, on a debug kernel, with all of it at work. */
 	int deciseconds = 10 * (60 + 10 * seconds + 5 * nr_kills);
-	int status = 0;
 	pid_t pid;
 
 	if (only && strcmp(only, race->name)) {
@@ -916,26 +915,7 @@ static void run_test(struct race *race)
 		fflush(NULL);
 		_exit(KSFT_PASS);
 	}
-	while (!waitpid(pid, &status, WNOHANG)) {
-		if (!deciseconds--) {
-			ksft_print_msg("%s: takes too long\n", race->name);
-			kill(pid, SIGKILL);
-			sleep(1);
-			if (!waitpid(pid, &status, WNOHANG))
-				ksft_print_msg("%s: stuck in the kernel\n", race->name);
-			ksft_test_result_fail("%s\n", race->name);
-			return;
-		}
-		usleep(100000);
-	}
-
-	if (WIFSIGNALED(status))
-		ksft_print_msg("%s: killed by signal %d\n", race->name, WTERMSIG(status));
-	if (WIFEXITED(status) && WEXITSTATUS(status) == KSFT_SKIP)
-		ksft_test_result_skip("%s\n", race->name);
-	else
-		ksft_test_result(WIFEXITED(status) && !WEXITSTATUS(status), "%s\n",
-				 race->name);
+	memfile_await(race->name, pid, deciseconds);
 }
 
 static void help(const char *name)

@@ -368,26 +368,6 @@ TEST_F(memfile_convert, runs)
 	TEST_ASSERT_PRESENT(self->fd, 0);
 }
 
-static int uring_register(void *buf, size_t size)
-{
-	struct iovec iov = { .iov_base = buf, .iov_len = size };
-	struct io_uring_params params = {};
-	int ring = syscall(__NR_io_uring_setup, 1, &params);
-
-	if (ring < 0)
-		return -1;
-	TEST_ASSERT(!syscall(__NR_io_uring_register, ring, IORING_REGISTER_BUFFERS, &iov, 1),
-		    "IORING_REGISTER_BUFFERS: %s", strerror(errno));
-	return ring;
-}
-
-static void uring_unregister(int ring)
-{
-	TEST_ASSERT(!syscall(__NR_io_uring_register, ring, IORING_UNREGISTER_BUFFERS,
-			     NULL, 0), "IORING_UNREGISTER_BUFFERS: %s", strerror(errno));
-	kvm_close(ring);
-}
-
 /* What is there already is no conversion, and disturbs nobody. */
 TEST_F(memfile_convert, to_the_same)
 {
@@ -406,11 +386,12 @@ TEST_F(memfile_convert, to_the_same)
 		check_all(self);
 	}
 
-	ring = uring_register(self->mem, file_size);
+	ring = memfile_pin(self->mem, file_size);
 	if (ring < 0)
 		SKIP(return, "no io_uring");
 	convert(self, 0, NR_PAGES, TO_SHARED);
-	uring_unregister(ring);
+	memfile_unpin(ring);
+	kvm_close(ring);
 	check_all(self);
 }
 
@@ -963,7 +944,7 @@ TEST_F(memfile_convert, registered_buffer)
 	bind_slot(self->vm, SLOT, 0, NR_PAGES, self->fd, 0);
 	convert(self, 0, NR_PAGES, TO_SHARED);
 	fill_all(self, 1);
-	ring = uring_register(host_page(self->mem, 5), 2 * page_size);
+	ring = memfile_pin(host_page(self->mem, 5), 2 * page_size);
 	if (ring < 0)
 		SKIP(return, "no io_uring");
 
@@ -982,7 +963,8 @@ TEST_F(memfile_convert, registered_buffer)
 	convert(self, 0, NR_PAGES, TO_SHARED);
 	convert_fails(self, 4, 2, TO_PRIVATE, EBUSY, 5);
 
-	uring_unregister(ring);
+	memfile_unpin(ring);
+	kvm_close(ring);
 	convert(self, 0, NR_PAGES, TO_PRIVATE);
 	check_all(self);
 }
@@ -1036,7 +1018,7 @@ TEST_F(memfile_convert, page_in_pipe)
 
 	/* The first one that is in the way, whatever its kind */
 	convert(self, 0, NR_PAGES, TO_SHARED);
-	ring = uring_register(host_page(self->mem, 9), page_size);
+	ring = memfile_pin(host_page(self->mem, 9), page_size);
 	if (ring < 0)
 		SKIP(return, "no io_uring");
 	splice_page(pipes, host_page(self->mem, 3));
@@ -1046,7 +1028,8 @@ TEST_F(memfile_convert, page_in_pipe)
 	convert_fails(self, 0, NR_PAGES, TO_PRIVATE, EBUSY, 9);
 	splice_page(pipes, host_page(self->mem, 11));
 	convert_fails(self, 0, NR_PAGES, TO_PRIVATE, EBUSY, 9);
-	uring_unregister(ring);
+	memfile_unpin(ring);
+	kvm_close(ring);
 	convert_fails(self, 0, NR_PAGES, TO_PRIVATE, EAGAIN, 11);
 
 	/* Out of the file, the page is the pipe's, and the hole is nobody's. */
@@ -1082,7 +1065,7 @@ static void test_chunks(struct kvm_vm *vm, u64 flags, int step, int busy, int do
 
 	for (use_ring = 0; use_ring < 2; use_ring++) {
 		if (use_ring) {
-			ring = uring_register(host_page(mem, busy), page_size);
+			ring = memfile_pin(host_page(mem, busy), page_size);
 			if (ring < 0)
 				break;
 		} else {
@@ -1100,7 +1083,8 @@ static void test_chunks(struct kvm_vm *vm, u64 flags, int step, int busy, int do
 			TEST_ASSERT_EQ(*host_page(mem, i), pattern(i));
 
 		if (use_ring) {
-			uring_unregister(ring);
+			memfile_unpin(ring);
+			kvm_close(ring);
 		} else {
 			kvm_close(pipes[0]);
 			kvm_close(pipes[1]);

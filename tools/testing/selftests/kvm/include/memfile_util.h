@@ -8,7 +8,12 @@
 #define SELFTEST_KVM_MEMFILE_UTIL_H
 
 #include <linux/falloc.h>
+#include <linux/stddef.h>
+#include <linux/io_uring.h>
 #include <linux/sizes.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
 
 #include "kvm_syscalls.h"
 #include "kvm_util.h"
@@ -341,6 +346,53 @@ static inline u64 memfile_meminfo(const char *key)
 	}
 	fclose(f);
 	return val;
+}
+
+/* Pin a buffer, as io_uring does; return the ring, or -1 if there is no io_uring. */
+static inline int memfile_pin(void *buf, size_t size)
+{
+	struct iovec iov = { .iov_base = buf, .iov_len = size };
+	struct io_uring_params params = {};
+	int ring = syscall(__NR_io_uring_setup, 1, &params);
+
+	if (ring < 0)
+		return -1;
+	TEST_ASSERT(!syscall(__NR_io_uring_register, ring, IORING_REGISTER_BUFFERS, &iov, 1),
+		    "IORING_REGISTER_BUFFERS: %s", strerror(errno));
+	return ring;
+}
+
+/* The ring stays: its end is signalled to those who use it, now or later. */
+static inline void memfile_unpin(int ring)
+{
+	TEST_ASSERT(!syscall(__NR_io_uring_register, ring, IORING_UNREGISTER_BUFFERS,
+			     NULL, 0), "IORING_UNREGISTER_BUFFERS: %s", strerror(errno));
+}
+
+/* Report how a test ends that runs in a process of its own, or does not. */
+static inline void memfile_await(const char *name, pid_t pid, int deciseconds)
+{
+	int status = 0;
+
+	while (!waitpid(pid, &status, WNOHANG)) {
+		if (!deciseconds--) {
+			ksft_print_msg("%s: takes too long\n", name);
+			kill(pid, SIGKILL);
+			sleep(1);
+			if (!waitpid(pid, &status, WNOHANG))
+				ksft_print_msg("%s: stuck in the kernel\n", name);
+			ksft_test_result_fail("%s\n", name);
+			return;
+		}
+		usleep(100000);
+	}
+
+	if (WIFSIGNALED(status))
+		ksft_print_msg("%s: killed by signal %d\n", name, WTERMSIG(status));
+	if (WIFEXITED(status) && WEXITSTATUS(status) == KSFT_SKIP)
+		ksft_test_result_skip("%s\n", name);
+	else
+		ksft_test_result(WIFEXITED(status) && !WEXITSTATUS(status), "%s\n", name);
 }
 
 #endif /* SELFTEST_KVM_MEMFILE_UTIL_H */

@@ -961,26 +961,6 @@ TEST_F(memfile_hypercall, max_shared_credit)
 
 /* What the kernel leaves to the VMM */
 
-static int uring_register(void *buf, size_t size)
-{
-	struct iovec iov = { .iov_base = buf, .iov_len = size };
-	struct io_uring_params params = {};
-	int ring = syscall(__NR_io_uring_setup, 1, &params);
-
-	if (ring < 0)
-		return -1;
-	TEST_ASSERT(!syscall(__NR_io_uring_register, ring, IORING_REGISTER_BUFFERS, &iov, 1),
-		    "IORING_REGISTER_BUFFERS: %s", strerror(errno));
-	return ring;
-}
-
-/* The ring stays: its end is signalled to those who use it, now or later. */
-static void uring_unregister(int ring)
-{
-	TEST_ASSERT(!syscall(__NR_io_uring_register, ring, IORING_UNREGISTER_BUFFERS,
-			     NULL, 0), "IORING_UNREGISTER_BUFFERS: %s", strerror(errno));
-}
-
 static void map_many(struct kvm_vm *vm)
 {
 	virt_map(vm, gpa(MANY_PAGE), gpa(MANY_PAGE), NR_MANY);
@@ -1021,7 +1001,7 @@ static void page_in_use(TEST_DATA *self, bool use_ring, int busy, int done)
 
 	fd = create_many(self, &mem);
 	if (use_ring) {
-		ring = uring_register(host_page(mem, busy), PAGE_SIZE);
+		ring = memfile_pin(host_page(mem, busy), PAGE_SIZE);
 	} else {
 		struct iovec iov = {
 			.iov_base = host_page(mem, busy),
@@ -1049,7 +1029,7 @@ static void page_in_use(TEST_DATA *self, bool use_ring, int busy, int done)
 	TEST_ASSERT_CONVERT_FAILS(fd, done * PAGE_SIZE, rest * PAGE_SIZE, TO_PRIVATE,
 				  use_ring ? EBUSY : EAGAIN, busy * PAGE_SIZE);
 	if (use_ring) {
-		uring_unregister(ring);
+		memfile_unpin(ring);
 	} else {
 		kvm_close(pipes[0]);
 		kvm_close(pipes[1]);
