@@ -64,6 +64,9 @@ enum memfile_state {
 #define MEMFILE_MMAP		BIT(0)	/* mmap() is allowed */
 #define MEMFILE_INIT_SHARED	BIT(1)	/* offsets start shared, not private */
 #define MEMFILE_KEEP_CONTENT	BIT(2)	/* what becomes shared is not zeroed */
+#define MEMFILE_NO_DIRECT_MAP	BIT(3)	/* no page is in the direct map */
+#define MEMFILE_PRIVATE_NO_DIRECT_MAP BIT(4)	/* no private page is */
+#define MEMFILE_NEED_DIRECT_MAP	BIT(5)	/* the owner's code touches private pages */
 
 /**
  * struct memfile_owner_ops - what the creator of a memory file provides
@@ -73,6 +76,8 @@ enum memfile_state {
  *	as the file must be unregistered here.  May sleep; no locks held.
  * @reclaim: Take @nr pages from @pfn on, that were private, back from
  *	whatever hardware guards them, before they are freed or become shared.
+ *	They are in the direct map, unless the file has no shared pages there
+ *	either (MEMFILE_NO_DIRECT_MAP), and that is what they become.
  *	If it fails the pages are leaked: whoever got them next would fault.
  *	Called under the folio lock, may sleep.  Optional.
  * @ioctl: ioctl() on the file.  No locks held.  Optional.
@@ -176,6 +181,7 @@ struct file *memfile_create(const char *name, loff_t size, unsigned int flags,
 void *memfile_owner_data(const struct file *file,
 			 const struct memfile_owner_ops *ops);
 unsigned int memfile_flags(const struct file *file);
+int memfile_absent_states(unsigned int flags);
 
 int memfile_register(struct file *file, struct memfile_consumer *consumer,
 		     pgoff_t start, unsigned long nr);
@@ -205,7 +211,7 @@ int memfile_convert(struct file *file, pgoff_t start, pgoff_t end,
 		    enum memfile_state to, pgoff_t *where);
 pgoff_t memfile_convert_for_guest(struct memfile_consumer *consumer, pgoff_t start,
 				  pgoff_t end, enum memfile_state to,
-				  unsigned long *changed);
+				  unsigned long *changed, unsigned long *present);
 pgoff_t memfile_query(struct file *file, pgoff_t index, pgoff_t end,
 		      enum memfile_state *state);
 

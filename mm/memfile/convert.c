@@ -7,13 +7,14 @@
  * or not at all:
  *
  *  1. Prepare the new state, so that the commit cannot fail.
- *  2. To shared: look for pins.  What follows is destructive where hardware
- *     guards private pages.
+ *  2. To shared: look for pins, and put the pages back into the direct map.  What
+ *     follows is destructive where hardware guards private pages.
  *  3. Tell consumers to unmap what is in the old state.  Until step 6 they
  *     install nothing in its place; what they have looked up before is void.
  *  4. To private: unmap the pages from the host, and see whether somebody there
- *     still uses them.  To shared: take the pages back from the hardware, and
- *     wipe them, if the file does not keep the content.
+ *     still uses them; if not, take the pages out of the direct map.  To shared:
+ *     take the pages back from the hardware, and wipe them, if the file does not
+ *     keep the content.
  *  5. Commit the new state.
  *  6. Tell consumers that it is over.
  *
@@ -77,10 +78,17 @@ static void memfile_commit(struct memfile *memfile, struct ma_state *mas,
 {
 	memfile_for_runs(memfile, inv, memfile_count_run, conv);
 	memfile_state_commit(memfile, mas, conv->to);
+	conv->present += conv->nr;
 	if (conv->to == MEMFILE_PRIVATE)
 		atomic_long_add(conv->nr, &memfile->nr_private);
 	else
 		atomic_long_sub(conv->nr, &memfile->nr_private);
+}
+
+/* Whether the direct map is another one for private pages than for shared ones. */
+static bool memfile_absence_follows(const struct memfile *memfile)
+{
+	return memfile->absent == MEMFILE_PRIVATE;
 }
 
 static int memfile_convert_to_private(struct memfile *memfile, struct ma_state *mas,
@@ -91,6 +99,9 @@ static int memfile_convert_to_private(struct memfile *memfile, struct ma_state *
 
 	memfile_notify_start(memfile, inv);
 	err = memfile_for_runs(memfile, inv, memfile_withdraw, conv);
+	if (!err && memfile_absence_follows(memfile))
+		err = memfile_remove_direct_map(memfile, inv->start, inv->end,
+						MEMFILE_SHARED);
 	if (!err)
 		memfile_commit(memfile, mas, inv, conv);
 	memfile_notify_end(memfile, inv);
@@ -104,6 +115,9 @@ static int memfile_convert_to_shared(struct memfile *memfile, struct ma_state *m
 	int err;
 
 	err = memfile_for_runs(memfile, inv, memfile_find_pinned, conv);
+	if (!err && memfile_absence_follows(memfile))
+		err = memfile_restore_direct_map(memfile, inv->start, inv->end,
+						 MEMFILE_PRIVATE);
 	if (err)
 		return err;
 
@@ -152,7 +166,6 @@ static pgoff_t memfile_convert_range(struct inode *inode, pgoff_t start, pgoff_t
 	struct address_space *mapping = inode->i_mapping;
 	struct memfile *memfile = MEMFILE_I(inode);
 	pgoff_t index = start, next;
-	unsigned long nr;
 
 	*err = 0;
 	while (index < end) {
@@ -168,9 +181,9 @@ static pgoff_t memfile_convert_range(struct inode *inode, pgoff_t start, pgoff_t
 			filemap_invalidate_lock(mapping);
 			conv->next = memfile_state_run(memfile, index, end, &conv->state);
 			next = memfile_runs_end(memfile, conv->next, end);
-			next = memfile_batch_end(memfile, index, next, &nr);
+			next = memfile_chunk_end(memfile, index, next);
 			*err = memfile_convert_chunk(memfile, index, next, conv);
-			memfile_note_hold(memfile, nr);
+			memfile_note_hold(memfile, conv->nr);
 			filemap_invalidate_unlock(mapping);
 			if (*err)
 				break;
@@ -209,7 +222,8 @@ static pgoff_t memfile_convert_range(struct inode *inode, pgoff_t start, pgoff_t
  * * -EBUSY - the page at @where is pinned, by the host or by a consumer
  * * -EAGAIN - there is another reference to the page at @where, which should go
  *   away by itself
- * * -ENOMEM - no memory for the new state
+ * * -ENOMEM - no memory for the new state, or for splitting an entry of the direct
+ *   map
  * * -EINTR - a fatal signal is pending
  */
 int memfile_convert(struct file *file, pgoff_t start, pgoff_t end,
@@ -233,6 +247,7 @@ EXPORT_SYMBOL_FOR_MODULES(memfile_convert, "kvm,memfile_kunit");
  *	consumer.
  * @to: The new state.
  * @changed: Where to put how many offsets have changed their state.
+ * @present: Where to put how many pages there are at those offsets.
  *
  * As memfile_convert(), except that it does not interrupt other CPUs to have them
  * let go of pages, and gives up when any signal is pending.  It is for the task of
@@ -244,13 +259,14 @@ EXPORT_SYMBOL_FOR_MODULES(memfile_convert, "kvm,memfile_kunit");
  */
 pgoff_t memfile_convert_for_guest(struct memfile_consumer *consumer, pgoff_t start,
 				  pgoff_t end, enum memfile_state to,
-				  unsigned long *changed)
+				  unsigned long *changed, unsigned long *present)
 {
 	struct memfile_conversion conv = { .to = to, .local = true };
 	int err;
 
 	start = memfile_convert_range(consumer->inode, start, end, &conv, &err);
 	*changed = conv.changed;
+	*present = conv.present;
 	return start;
 }
 EXPORT_SYMBOL_FOR_MODULES(memfile_convert_for_guest, "kvm,memfile_kunit");

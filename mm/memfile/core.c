@@ -93,6 +93,10 @@ static void memfile_show_fdinfo(struct seq_file *m, struct file *file)
 								      "private");
 	seq_printf(m, "memfile-shared:\t%lu\n", (present - private) << PAGE_SHIFT);
 	seq_printf(m, "memfile-private:\t%lu\n", private << PAGE_SHIFT);
+	seq_printf(m, "memfile-reserved:\t%lu\n",
+		   atomic_long_read(&memfile->nr_reserved) << PAGE_SHIFT);
+	seq_printf(m, "memfile-no-direct-map:\t%lu\n",
+		   atomic_long_read(&memfile->nr_absent) << PAGE_SHIFT);
 	seq_printf(m, "memfile-consumers:\t%u\n", READ_ONCE(memfile->nr_consumers));
 	seq_printf(m, "memfile-longest-hold:\t%ld\n",
 		   atomic_long_read(&memfile->longest_hold));
@@ -125,7 +129,7 @@ static const struct inode_operations memfile_iops = {
  * memfile_create - create a memory file
  * @name: Name to show for the file, and the class that security modules see.
  * @size: Size in bytes, constant from now on.
- * @flags: MEMFILE_MMAP, MEMFILE_INIT_SHARED, MEMFILE_KEEP_CONTENT.
+ * @flags: MEMFILE_* flags.
  * @ops: The owner's functions.
  * @data: The owner's data, for memfile_owner_data().
  *
@@ -135,8 +139,10 @@ static const struct inode_operations memfile_iops = {
  * Context: Process context, may sleep.
  * Return: The file, or an ERR_PTR():
  *
- * * -EINVAL - unknown flags, or a size that is no positive multiple of the page
- *   size
+ * * -EINVAL - unknown flags, flags that contradict each other, or a size that is
+ *   no positive multiple of the page size
+ * * -EOPNOTSUPP - pages are to be out of the direct map, and this machine cannot
+ *   do that
  * * -ENODEV - the owner's module is being unloaded, or there is no filesystem
  *   because it could not be mounted at boot
  * * -ENOMEM - no memory
@@ -148,11 +154,17 @@ struct file *memfile_create(const char *name, loff_t size, unsigned int flags,
 	struct memfile *memfile;
 	struct inode *inode;
 	struct file *file;
+	int absent;
 
-	if (flags & ~(MEMFILE_MMAP | MEMFILE_INIT_SHARED | MEMFILE_KEEP_CONTENT))
+	if (flags & ~(MEMFILE_MMAP | MEMFILE_INIT_SHARED | MEMFILE_KEEP_CONTENT |
+		      MEMFILE_NO_DIRECT_MAP | MEMFILE_PRIVATE_NO_DIRECT_MAP |
+		      MEMFILE_NEED_DIRECT_MAP))
 		return ERR_PTR(-EINVAL);
 	if (size <= 0 || !PAGE_ALIGNED(size))
 		return ERR_PTR(-EINVAL);
+	absent = memfile_absent_states(flags);
+	if (absent < 0)
+		return ERR_PTR(absent);
 	if (!memfile_mnt || !try_module_get(ops->owner))
 		return ERR_PTR(-ENODEV);
 
@@ -166,6 +178,8 @@ struct file *memfile_create(const char *name, loff_t size, unsigned int flags,
 	memfile = MEMFILE_I(inode);
 	memfile->ops = ops;
 	memfile->flags = flags;
+	memfile->absent = absent;
+	memfile->state_of_rest = memfile_state_default(memfile);
 	mt_set_external_lock(&memfile->states, &inode->i_mapping->invalidate_lock);
 
 	inode->i_op = &memfile_iops;
@@ -174,6 +188,8 @@ struct file *memfile_create(const char *name, loff_t size, unsigned int flags,
 	inode->i_mapping->a_ops = &memfile_aops;
 	mapping_set_gfp_mask(inode->i_mapping, GFP_HIGHUSER);
 	mapping_set_inaccessible(inode->i_mapping);
+	if (absent & MEMFILE_SHARED)
+		mapping_set_no_direct_map(inode->i_mapping);
 	/* Call ->invalidate_folio for pages without private data, too. */
 	mapping_set_release_always(inode->i_mapping);
 
@@ -184,6 +200,8 @@ struct file *memfile_create(const char *name, loff_t size, unsigned int flags,
 		return file;
 	}
 	file->private_data = data;
+	/* How recently a page was used is of no interest: none is reclaimed. */
+	file->f_mode |= FMODE_NOREUSE;
 	return file;
 }
 EXPORT_SYMBOL_FOR_MODULES(memfile_create, "kvm,memfile_kunit");
@@ -229,6 +247,7 @@ static struct inode *memfile_alloc_inode(struct super_block *sb)
 
 	memfile->ops = NULL;
 	memfile->flags = 0;
+	memfile->absent = 0;
 	/*
 	 * Gaps are of no interest, but without them mt_free_walk() takes the
 	 * metadata of an inner node, in the place of its last slot, for a slot.
@@ -239,9 +258,19 @@ static struct inode *memfile_alloc_inode(struct super_block *sb)
 	mutex_init(&memfile->consumers_lock);
 	memfile->nr_consumers = 0;
 	mpol_shared_policy_init(&memfile->policy, NULL);
+	xa_init(&memfile->extents);
 	atomic_long_set(&memfile->nr_private, 0);
+	atomic_long_set(&memfile->nr_single, 0);
+	atomic_long_set(&memfile->nr_reserved, 0);
+	atomic_long_set(&memfile->nr_absent, 0);
 	atomic_long_set(&memfile->longest_hold, 0);
 	return &memfile->vfs_inode;
+}
+
+static void memfile_evict_inode(struct inode *inode)
+{
+	memfile_evict(MEMFILE_I(inode));
+	clear_inode(inode);
 }
 
 static void memfile_destroy_inode(struct inode *inode)
@@ -267,6 +296,7 @@ static void memfile_free_inode(struct inode *inode)
 static const struct super_operations memfile_super_ops = {
 	.statfs		= simple_statfs,
 	.alloc_inode	= memfile_alloc_inode,
+	.evict_inode	= memfile_evict_inode,
 	.destroy_inode	= memfile_destroy_inode,
 	.free_inode	= memfile_free_inode,
 };
@@ -297,6 +327,11 @@ static void memfile_init_once(void *object)
 static int __init memfile_init(void)
 {
 	struct vfsmount *mnt;
+	int err;
+
+	err = memfile_shrinker_init();
+	if (err)
+		return err;
 
 	memfile_cachep = kmem_cache_create("memfile", sizeof(struct memfile), 0,
 					   SLAB_ACCOUNT | SLAB_PANIC,

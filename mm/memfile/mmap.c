@@ -24,7 +24,7 @@ static vm_fault_t memfile_fault(struct vm_fault *vmf)
 	if (memfile_state_at(memfile, vmf->pgoff) != MEMFILE_SHARED)
 		goto unlock;
 
-	folio = memfile_grab_ready_folio(memfile, vmf->pgoff);
+	folio = memfile_grab_sound_folio(memfile, vmf->pgoff);
 	if (IS_ERR(folio)) {
 		ret = vmf_error(PTR_ERR(folio));
 		goto unlock;
@@ -39,11 +39,20 @@ unlock:
 }
 
 #ifdef CONFIG_NUMA
+/* What is reserved was placed by the old policy. */
 static int memfile_set_policy(struct vm_area_struct *vma, struct mempolicy *mpol)
 {
 	struct inode *inode = file_inode(vma->vm_file);
+	struct memfile *memfile = MEMFILE_I(inode);
+	int err;
 
-	return mpol_set_shared_policy(&MEMFILE_I(inode)->policy, vma, mpol);
+	filemap_invalidate_lock(inode->i_mapping);
+	err = mpol_set_shared_policy(&memfile->policy, vma, mpol);
+	if (!err)
+		memfile_extents_unreserve(memfile, vma->vm_pgoff,
+					  vma->vm_pgoff + vma_pages(vma));
+	filemap_invalidate_unlock(inode->i_mapping);
+	return err;
 }
 
 /*

@@ -3,9 +3,8 @@
  * The pages of a memory file: how they get into it, how a consumer gets at
  * them, and how they leave.
  *
- * A page enters the file uncleared.  Whoever makes it reachable first, be it a
- * consumer, the host's page tables or populate, fills it, and sets the uptodate
- * flag.
+ * A page enters the file zeroed, and in the direct map or out of it, as the state
+ * of its offset wants it.
  *
  * A page leaves the file in one place, ->invalidate_folio, whatever the reason.
  */
@@ -24,16 +23,32 @@
 #include "../internal.h"
 #include "internal.h"
 
-static struct folio *memfile_alloc_folio(struct memfile *memfile, pgoff_t index)
+/* A page from the allocator, for an offset for which no extent has one. */
+static struct folio *memfile_alloc_folio(struct memfile *memfile, pgoff_t index,
+					 enum memfile_state state)
 {
 	struct address_space *mapping = memfile->vfs_inode.i_mapping;
 	struct mempolicy *policy;
 	struct folio *folio;
 
 	policy = mpol_shared_policy_lookup(&memfile->policy, index);
-	folio = filemap_alloc_folio(mapping_gfp_mask(mapping), 0, policy);
+	folio = filemap_alloc_folio(mapping_gfp_mask(mapping) | __GFP_ZERO, 0, policy);
 	mpol_cond_put(policy);
+	if (folio && state & memfile->absent && memfile_remove_folio(memfile, folio)) {
+		folio_put(folio);
+		return NULL;
+	}
 	return folio;
+}
+
+static void memfile_free_folio(struct memfile *memfile, struct folio *folio,
+			       enum memfile_state state)
+{
+	/* Better lost than free and out of the direct map. */
+	if (state & memfile->absent &&
+	    WARN_ON_ONCE(memfile_restore_folio(memfile, folio)))
+		return;
+	folio_put(folio);
 }
 
 /**
@@ -51,26 +66,48 @@ VISIBLE_IF_KUNIT struct folio *memfile_add_folio(struct memfile *memfile,
 						 pgoff_t index)
 {
 	struct address_space *mapping = memfile->vfs_inode.i_mapping;
-	enum memfile_state state;
+	enum memfile_state state = memfile_state_at(memfile, index);
+	struct memfile_extent *extent;
 	struct folio *folio;
+	struct page *page;
 	int err;
 
 	KUNIT_STATIC_STUB_REDIRECT(memfile_add_folio, memfile, index);
 
-	folio = memfile_alloc_folio(memfile, index);
-	if (!folio)
+	extent = memfile_extent_lock(memfile, index);
+	if (!extent)
 		return ERR_PTR(-ENOMEM);
+
+	page = memfile_extent_take(memfile, extent, index);
+	if (IS_ERR(page)) {
+		folio = ERR_CAST(page);
+		goto unlock;
+	}
+
+	folio = page ? page_folio(page) : memfile_alloc_folio(memfile, index, state);
+	if (!folio) {
+		folio = ERR_PTR(-ENOMEM);
+		goto unlock;
+	}
 
 	err = filemap_add_folio(mapping, folio, index, mapping_gfp_mask(mapping));
 	if (err) {
-		folio_put(folio);
-		return ERR_PTR(err);
+		if (page)
+			memfile_extent_untake(memfile, extent, index);
+		else
+			memfile_free_folio(memfile, folio, state);
+		folio = ERR_PTR(err);
+		goto unlock;
 	}
 
-	state = memfile_state_at(memfile, index);
+	folio_mark_uptodate(folio);
+	if (!page)
+		atomic_long_inc(&memfile->nr_single);
 	if (state == MEMFILE_PRIVATE)
-		atomic_long_add(folio_nr_pages(folio), &memfile->nr_private);
+		atomic_long_inc(&memfile->nr_private);
 	trace_memfile_allocate(&memfile->vfs_inode, index, folio_pfn(folio), state);
+unlock:
+	mutex_unlock(&extent->lock);
 	return folio;
 }
 EXPORT_SYMBOL_IF_KUNIT(memfile_add_folio);
@@ -80,7 +117,7 @@ EXPORT_SYMBOL_IF_KUNIT(memfile_add_folio);
  * @memfile: The file.
  * @index: Page offset, in the file.
  *
- * The content of a new page is undefined, and says so by not being uptodate.
+ * A new page is zero.
  *
  * Context: invalidate_lock held in any mode.  May sleep.
  * Return: The folio, locked, with a reference, or ERR_PTR(-ENOMEM).
@@ -108,17 +145,17 @@ static void memfile_put_locked_folio(struct folio *folio)
 }
 
 /**
- * memfile_grab_ready_folio - get a page whose content may be shown to somebody
+ * memfile_grab_sound_folio - get a page that may be shown to somebody
  * @memfile: The file.
  * @index: Page offset, in the file.
  *
  * Context: invalidate_lock held in any mode.  May sleep.
- * Return: The folio, locked, uptodate, with a reference, or an ERR_PTR():
+ * Return: The folio, locked, with a reference, or an ERR_PTR():
  *
  * * -ENOMEM - as for memfile_add_folio()
  * * -EHWPOISON - the page has a memory error
  */
-struct folio *memfile_grab_ready_folio(struct memfile *memfile, pgoff_t index)
+struct folio *memfile_grab_sound_folio(struct memfile *memfile, pgoff_t index)
 {
 	struct folio *folio = memfile_grab_folio(memfile, index);
 
@@ -128,11 +165,6 @@ struct folio *memfile_grab_ready_folio(struct memfile *memfile, pgoff_t index)
 	if (folio_test_hwpoison(folio)) {
 		memfile_put_locked_folio(folio);
 		return ERR_PTR(-EHWPOISON);
-	}
-
-	if (!folio_test_uptodate(folio)) {
-		folio_zero_range(folio, 0, folio_size(folio));
-		folio_mark_uptodate(folio);
 	}
 	return folio;
 }
@@ -152,7 +184,7 @@ static int __memfile_lookup_pfn(struct memfile_consumer *consumer, pgoff_t index
 
 	filemap_invalidate_lock_shared(inode->i_mapping);
 
-	folio = memfile_grab_ready_folio(memfile, index);
+	folio = memfile_grab_sound_folio(memfile, index);
 	if (IS_ERR(folio)) {
 		err = PTR_ERR(folio);
 		goto unlock;
@@ -241,8 +273,9 @@ EXPORT_SYMBOL_FOR_MODULES(memfile_get_pfn, "kvm,memfile_kunit");
  *	that final.  Its error becomes that of this call.
  * @arg: Passed to @fill.
  *
- * Nobody else can get at the page while @fill runs.  If @fill fails, the page
- * stays allocated, and a page without content stays that.
+ * Nobody else can get at the page while @fill runs; it is in the direct map for
+ * that time.  If @fill fails, a page that was not there before is freed; one that
+ * was has what @fill has made of it.
  *
  * Context: Process context, may sleep.  Holds invalidate_lock exclusively over
  *	@fill, which must not fault in user memory: get the source before.
@@ -257,7 +290,9 @@ int memfile_populate(struct memfile_consumer *consumer, pgoff_t index,
 {
 	struct inode *inode = consumer->inode;
 	struct memfile *memfile = MEMFILE_I(inode);
+	loff_t pos = (loff_t)index << PAGE_SHIFT;
 	struct folio *folio;
+	bool was_there;
 	int err;
 
 	if (index < consumer->node.start || index > consumer->node.last)
@@ -270,6 +305,7 @@ int memfile_populate(struct memfile_consumer *consumer, pgoff_t index,
 		goto unlock;
 	}
 
+	was_there = filemap_range_has_page(inode->i_mapping, pos, pos);
 	folio = memfile_grab_folio(memfile, index);
 	if (IS_ERR(folio)) {
 		err = PTR_ERR(folio);
@@ -281,10 +317,19 @@ int memfile_populate(struct memfile_consumer *consumer, pgoff_t index,
 	if (folio_test_hwpoison(folio))
 		err = -EHWPOISON;
 	else
-		err = fill(page_to_pfn(folio_file_page(folio, index)), arg);
-	if (!err)
-		folio_mark_uptodate(folio);
+		err = memfile_restore_direct_map(memfile, index, index + 1,
+						 memfile->absent);
 	folio_put(folio);
+	if (err)
+		goto unlock;
+
+	err = fill(page_to_pfn(folio_file_page(folio, index)), arg);
+	if (err && !was_there)
+		truncate_inode_pages_range(inode->i_mapping, pos, pos + PAGE_SIZE - 1);
+	else
+		/* The page has an entry of its own by now: this allocates nothing. */
+		WARN_ON_ONCE(memfile_remove_direct_map(memfile, index, index + 1,
+						       memfile->absent));
 unlock:
 	filemap_invalidate_unlock(inode->i_mapping);
 	return err;
@@ -358,23 +403,18 @@ int memfile_allocate(struct memfile *memfile, pgoff_t start, pgoff_t end)
 	return 0;
 }
 
-/**
- * memfile_batch_end - find out how much of a range can be handled in one go
- * @memfile: The file.
- * @start: First page offset.
- * @end: Page offset behind the last one.
- * @nr: Where to put the number of pages that are there.
- *
- * Context: invalidate_lock held exclusively.
- * Return: @end, or the page offset behind the last page of a batch.
+/*
+ * How much of a range can be handled in one hold of invalidate_lock: up to the end,
+ * or behind the last page of a batch.  @nr becomes the number of pages in it.
  */
-pgoff_t memfile_batch_end(struct memfile *memfile, pgoff_t start, pgoff_t end,
-			  unsigned long *nr)
+static pgoff_t memfile_batch_end(struct memfile *memfile, pgoff_t start, pgoff_t end,
+				 unsigned long *nr)
 {
 	XA_STATE(xas, &memfile->vfs_inode.i_mapping->i_pages, start);
 	struct folio *folio;
 
 	*nr = 0;
+	end = memfile_extents_batch_end(memfile, start, end);
 	rcu_read_lock();
 	xas_for_each(&xas, folio, end - 1) {
 		if (xas_retry(&xas, folio))
@@ -389,23 +429,49 @@ pgoff_t memfile_batch_end(struct memfile *memfile, pgoff_t start, pgoff_t end,
 }
 
 /**
+ * memfile_chunk_end - find out how much of a range can be converted in one go
+ * @memfile: The file.
+ * @start: First page offset.
+ * @end: Page offset behind the last one.
+ *
+ * Context: invalidate_lock held exclusively.
+ * Return: @end, or the page offset behind the last page of a batch.
+ */
+pgoff_t memfile_chunk_end(struct memfile *memfile, pgoff_t start, pgoff_t end)
+{
+	struct inode *inode = &memfile->vfs_inode;
+	unsigned long nr;
+
+	/* Pages need to be counted only where there may be more, or fewer, of them. */
+	if (end - start <= MEMFILE_BATCH_PAGES)
+		return end;
+	if (inode->i_mapping->nrpages == i_size_read(inode) >> PAGE_SHIFT)
+		return start + MEMFILE_BATCH_PAGES;
+	return memfile_batch_end(memfile, start, end, &nr);
+}
+
+/**
  * memfile_punch - free every page of a range
  * @memfile: The file.
  * @start: First page offset.
  * @end: Page offset behind the last one, no larger than the file.
  *
  * Consumers hear of those parts of the range only that hold pages.  The state
- * of the offsets does not change.
+ * of the offsets does not change.  What is reserved for them is freed, too.
  *
  * Context: Process context, may sleep.  Takes invalidate_lock, and drops it
  *	every MEMFILE_BATCH_PAGES pages.
- * Return: 0, or -EINTR if a fatal signal came before everything was freed.
+ * Return: 0, or:
+ *
+ * * -EINTR - a fatal signal came before everything was freed
+ * * -ENOMEM - no memory for splitting an entry of the direct map
  */
 int memfile_punch(struct memfile *memfile, pgoff_t start, pgoff_t end)
 {
 	struct address_space *mapping = memfile->vfs_inode.i_mapping;
 	unsigned long nr;
 	pgoff_t next;
+	int err;
 
 	for (; start < end; start = next) {
 		if (fatal_signal_pending(current))
@@ -413,6 +479,11 @@ int memfile_punch(struct memfile *memfile, pgoff_t start, pgoff_t end)
 
 		filemap_invalidate_lock(mapping);
 		next = memfile_batch_end(memfile, start, end, &nr);
+		err = memfile_restore_direct_map(memfile, start, next, memfile->absent);
+		if (err) {
+			filemap_invalidate_unlock(mapping);
+			return err;
+		}
 		if (nr) {
 			struct memfile_invalidation inv = {
 				.start = start,
@@ -427,10 +498,54 @@ int memfile_punch(struct memfile *memfile, pgoff_t start, pgoff_t end)
 			memfile_notify_end(memfile, &inv);
 			memfile_note_hold(memfile, nr);
 		}
+		memfile_extents_release(memfile, start, next);
 		filemap_invalidate_unlock(mapping);
 		cond_resched();
 	}
 	return 0;
+}
+
+/* The pages of a range go out of the file, and nowhere else. */
+static void memfile_leak(struct memfile *memfile, pgoff_t start, pgoff_t end)
+{
+	struct address_space *mapping = memfile->vfs_inode.i_mapping;
+	struct folio *folio;
+	pgoff_t index;
+
+	pr_warn_ratelimited("leaking pages that do not get back into the direct map\n");
+	for (index = start; index < end; index++) {
+		folio = filemap_lock_folio(mapping, index);
+		if (!IS_ERR(folio)) {
+			filemap_remove_folio(folio);
+			folio_unlock(folio);
+		}
+	}
+	memfile_extents_leak(memfile, start, end);
+}
+
+/**
+ * memfile_evict - free every page of a file
+ * @memfile: The file, which nobody has any more.
+ *
+ * Context: May sleep.
+ */
+void memfile_evict(struct memfile *memfile)
+{
+	struct address_space *mapping = memfile->vfs_inode.i_mapping;
+	pgoff_t end = i_size_read(&memfile->vfs_inode) >> PAGE_SHIFT;
+	pgoff_t start, next;
+	unsigned long nr;
+
+	filemap_invalidate_lock(mapping);
+	for (start = 0; start < end; start = next) {
+		next = memfile_batch_end(memfile, start, end, &nr);
+		if (memfile_restore_direct_map(memfile, start, next, memfile->absent))
+			memfile_leak(memfile, start, next);
+		cond_resched();
+	}
+	truncate_inode_pages_final(mapping);
+	memfile_extents_release(memfile, 0, end);
+	filemap_invalidate_unlock(mapping);
 }
 
 /* For between unmapping a page and looking at its references. */
@@ -501,14 +616,16 @@ int memfile_withdraw(struct memfile *memfile, pgoff_t start, pgoff_t end,
 	bool unmapped = false;
 	struct folio *folio;
 	int err = 0;
+	long nr;
 
 	rcu_read_lock();
 	xas_for_each(&xas, folio, end - 1) {
 		if (xas_retry(&xas, folio))
 			continue;
-		conv->nr += folio_nr_pages(folio);
+		nr = folio_nr_pages(folio);
+		conv->nr += nr;
 		/* Whoever maps it, or has found it to map it, has a reference. */
-		if (likely(folio_ref_count(folio) == folio_nr_pages(folio)))
+		if (likely(folio_ref_count(folio) == nr))
 			continue;
 
 		/* The file has a reference, and invalidate_lock keeps it. */
@@ -522,7 +639,7 @@ int memfile_withdraw(struct memfile *memfile, pgoff_t start, pgoff_t end,
 			unmapped = true;
 			memfile_order_against_gup();
 		}
-		if (folio_ref_count(folio) != folio_nr_pages(folio) + 1)
+		if (folio_ref_count(folio) != nr + 1)
 			err = memfile_withdraw_folio(folio, conv->local, &drained);
 		if (err)
 			conv->where = folio->index;
@@ -593,7 +710,7 @@ static bool memfile_take_back_folio(struct memfile *memfile, struct folio *folio
 	}
 
 	if (!keep_content)
-		folio_zero_range(folio, 0, folio_size(folio));
+		clear_pages(folio_address(folio), nr);
 	return true;
 }
 
@@ -631,8 +748,10 @@ int memfile_take_back(struct memfile *memfile, pgoff_t start, pgoff_t end,
 		xas_pause(&xas);
 		rcu_read_unlock();
 		folio_lock(folio);
-		if (!memfile_take_back_folio(memfile, folio, keep_content))
+		if (!memfile_take_back_folio(memfile, folio, keep_content)) {
+			memfile_extent_forget(memfile, folio->index);
 			filemap_remove_folio(folio);
+		}
 		memfile_put_locked_folio(folio);
 		rcu_read_lock();
 	}
@@ -641,8 +760,8 @@ int memfile_take_back(struct memfile *memfile, pgoff_t start, pgoff_t end,
 }
 
 /*
- * A page leaves the file.  A private one is wiped: it held what the host must
- * not see.
+ * A page leaves the file, and is in the direct map.  A private one is wiped: it
+ * held what the host must not see.
  */
 static void memfile_invalidate_folio(struct folio *folio, size_t offset,
 				     size_t length)
@@ -653,11 +772,11 @@ static void memfile_invalidate_folio(struct folio *folio, size_t offset,
 	VM_WARN_ON_ONCE_FOLIO(offset || length != folio_size(folio), folio);
 
 	trace_memfile_free(&memfile->vfs_inode, folio->index, folio_pfn(folio), state);
+	memfile_extent_forget(memfile, folio->index);
 	if (state == MEMFILE_SHARED)
 		return;
 
 	atomic_long_sub(folio_nr_pages(folio), &memfile->nr_private);
-	/* Not uptodate is not empty: populate may have failed half-way. */
 	memfile_take_back_folio(memfile, folio, false);
 }
 

@@ -3,8 +3,10 @@
  * The state of each offset of a memory file: shared or private.
  *
  * Kept as ranges in a maple tree, so that the cost follows the number of
- * changes of state and not the size of the file.  An offset without an entry
- * has the state that the file was created with.
+ * changes of state and not the size of the file.  An offset without an entry has
+ * the state of the rest: the one that the file was created with, or that all of it
+ * has been converted to last.  So a file in one state, as most are, has no entries,
+ * and to look up a state there takes no walk of the tree.
  */
 #include <linux/gfp.h>
 #include <linux/xarray.h>
@@ -27,10 +29,18 @@ enum memfile_state memfile_state_default(const struct memfile *memfile)
 						      MEMFILE_PRIVATE;
 }
 
+/* Of an offset that had no entry just now. */
+static enum memfile_state memfile_state_of_rest(const struct memfile *memfile)
+{
+	/* Pairs with memfile_state_commit(): no older than the tree was. */
+	smp_rmb();
+	return READ_ONCE(memfile->state_of_rest);
+}
+
 static enum memfile_state memfile_state_of(const struct memfile *memfile,
 					   void *entry)
 {
-	return entry ? xa_to_value(entry) : memfile_state_default(memfile);
+	return entry ? xa_to_value(entry) : memfile_state_of_rest(memfile);
 }
 
 /**
@@ -43,6 +53,8 @@ static enum memfile_state memfile_state_of(const struct memfile *memfile,
  */
 enum memfile_state memfile_state_at(struct memfile *memfile, pgoff_t index)
 {
+	if (mtree_empty(&memfile->states))
+		return memfile_state_of_rest(memfile);
 	return memfile_state_of(memfile, mtree_load(&memfile->states, index));
 }
 
@@ -66,7 +78,7 @@ unsigned int memfile_states(struct memfile *memfile, pgoff_t start, pgoff_t end)
 	rcu_read_lock();
 	mas_for_each(&mas, entry, end - 1) {
 		if (mas.index > next)
-			states |= memfile_state_default(memfile);
+			states |= memfile_state_of_rest(memfile);
 		states |= memfile_state_of(memfile, entry);
 		next = mas.last + 1;
 		if (states == (MEMFILE_SHARED | MEMFILE_PRIVATE))
@@ -75,7 +87,7 @@ unsigned int memfile_states(struct memfile *memfile, pgoff_t start, pgoff_t end)
 	rcu_read_unlock();
 
 	if (next < end)
-		states |= memfile_state_default(memfile);
+		states |= memfile_state_of_rest(memfile);
 	return states;
 }
 
@@ -93,6 +105,11 @@ pgoff_t memfile_state_run(struct memfile *memfile, pgoff_t index, pgoff_t end,
 			  enum memfile_state *state)
 {
 	MA_STATE(mas, &memfile->states, index, index);
+
+	if (mtree_empty(&memfile->states)) {
+		*state = memfile_state_of_rest(memfile);
+		return end;
+	}
 
 	rcu_read_lock();
 	*state = memfile_state_of(memfile, mas_walk(&mas));
@@ -124,7 +141,7 @@ pgoff_t memfile_runs_end(struct memfile *memfile, pgoff_t index, pgoff_t end)
 static void *memfile_state_entry(const struct memfile *memfile,
 				 enum memfile_state state)
 {
-	return state == memfile_state_default(memfile) ? NULL : xa_mk_value(state);
+	return state == memfile->state_of_rest ? NULL : xa_mk_value(state);
 }
 
 /**
@@ -143,6 +160,7 @@ static void *memfile_state_entry(const struct memfile *memfile,
 int memfile_state_prepare(struct memfile *memfile, struct ma_state *mas,
 			  pgoff_t start, pgoff_t end, enum memfile_state state)
 {
+	pgoff_t size = i_size_read(&memfile->vfs_inode) >> PAGE_SHIFT;
 	void *entry = memfile_state_entry(memfile, state);
 	pgoff_t last = end - 1;
 
@@ -157,6 +175,12 @@ int memfile_state_prepare(struct memfile *memfile, struct ma_state *mas,
 		mas_set(mas, start ? start - 1 : 0);
 		if (mas_walk(mas) == entry)
 			start = mas->index;
+	}
+
+	/* All of the file?  Then it is the rest, and no entry remains. */
+	if (start == 0 && last == size - 1) {
+		entry = NULL;
+		last = ULONG_MAX;
 	}
 
 	mas_set_range(mas, start, last);
@@ -175,5 +199,11 @@ EXPORT_SYMBOL_IF_KUNIT(memfile_state_prepare);
 void memfile_state_commit(struct memfile *memfile, struct ma_state *mas,
 			  enum memfile_state state)
 {
+	if (mas->last == ULONG_MAX) {
+		/* The entries that there are say the same. */
+		WRITE_ONCE(memfile->state_of_rest, state);
+		/* Who finds none any more finds that.  See memfile_state_of_rest(). */
+		smp_wmb();
+	}
 	mas_store_prealloc(mas, memfile_state_entry(memfile, state));
 }

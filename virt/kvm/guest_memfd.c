@@ -44,6 +44,15 @@ static void kvm_gmem_invalidate_start(struct memfile_consumer *consumer,
 		.may_block = true,
 	};
 
+	/*
+	 * As for mmu_notifiers, pfn caches come first: they look at no
+	 * mmu_invalidate_in_progress.
+	 */
+	kvm_gpc_invalidate_begin(kvm);
+	if (inv->states & MEMFILE_SHARED)
+		gfn_to_pfn_cache_invalidate_gfn(kvm, range.start, range.end);
+	kvm_gmem_flush_unmapped(kvm);
+
 	if (inv->states & MEMFILE_SHARED)
 		range.attr_filter |= KVM_FILTER_SHARED;
 	if (inv->states & MEMFILE_PRIVATE)
@@ -67,6 +76,8 @@ static void kvm_gmem_invalidate_end(struct memfile_consumer *consumer,
 	KVM_MMU_LOCK(kvm);
 	kvm_mmu_invalidate_end(kvm);
 	KVM_MMU_UNLOCK(kvm);
+
+	kvm_gpc_invalidate_end(kvm);
 }
 
 #ifdef CONFIG_HAVE_KVM_ARCH_GMEM_CONVERT
@@ -154,6 +165,64 @@ u64 __weak kvm_arch_gmem_attributes(struct kvm *kvm)
 bool __weak kvm_arch_gmem_keeps_content(struct kvm *kvm)
 {
 	return true;
+}
+
+/*
+ * Whether the hypervisor itself uses the direct map for guest memory; of a NULL
+ * kvm, whether it does for every kind of VM.
+ */
+bool __weak kvm_arch_gmem_needs_direct_map(struct kvm *kvm)
+{
+	return false;
+}
+
+static unsigned int kvm_gmem_file_flags(struct kvm *kvm, u64 flags)
+{
+	unsigned int file_flags = 0;
+
+	if (flags & GUEST_MEMFD_FLAG_MMAP)
+		file_flags |= MEMFILE_MMAP;
+	if (flags & GUEST_MEMFD_FLAG_INIT_SHARED)
+		file_flags |= MEMFILE_INIT_SHARED;
+	if (flags & GUEST_MEMFD_FLAG_NO_DIRECT_MAP)
+		file_flags |= MEMFILE_NO_DIRECT_MAP;
+	if (flags & GUEST_MEMFD_FLAG_PRIVATE_NO_DIRECT_MAP)
+		file_flags |= MEMFILE_PRIVATE_NO_DIRECT_MAP;
+	if (kvm_arch_gmem_needs_direct_map(kvm))
+		file_flags |= MEMFILE_NEED_DIRECT_MAP;
+	if (!kvm || kvm_arch_gmem_keeps_content(kvm))
+		file_flags |= MEMFILE_KEEP_CONTENT;
+	return file_flags;
+}
+
+/* What KVM_CREATE_GUEST_MEMFD takes; of a NULL kvm, what some kind of VM does. */
+u64 kvm_gmem_get_supported_flags(struct kvm *kvm)
+{
+	static const u64 absent[] = {
+		GUEST_MEMFD_FLAG_NO_DIRECT_MAP,
+		GUEST_MEMFD_FLAG_PRIVATE_NO_DIRECT_MAP,
+	};
+	u64 flags = GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED;
+	int i;
+
+	if (kvm && !kvm_arch_supports_gmem(kvm))
+		return 0;
+
+	for (i = 0; i < ARRAY_SIZE(absent); i++) {
+		if (memfile_absent_states(kvm_gmem_file_flags(kvm, absent[i])) > 0)
+			flags |= absent[i];
+	}
+	return flags;
+}
+
+/* What a file is given that is created without any of these flags. */
+u64 kvm_gmem_direct_map_policy(struct kvm *kvm)
+{
+	if (kvm && !kvm_arch_supports_gmem(kvm))
+		return 0;
+
+	return memfile_absent_states(kvm_gmem_file_flags(kvm, 0)) ?
+	       GUEST_MEMFD_FLAG_PRIVATE_NO_DIRECT_MAP : 0;
 }
 
 /*
@@ -265,7 +334,7 @@ void kvm_gmem_init(struct module *module)
 
 int kvm_gmem_create(struct kvm *kvm, struct kvm_create_guest_memfd *args)
 {
-	unsigned int flags = 0;
+	unsigned int flags;
 	struct file *file;
 	int fd;
 
@@ -274,12 +343,7 @@ int kvm_gmem_create(struct kvm *kvm, struct kvm_create_guest_memfd *args)
 
 	if (args->flags & ~kvm_gmem_get_supported_flags(kvm))
 		return -EINVAL;
-	if (args->flags & GUEST_MEMFD_FLAG_MMAP)
-		flags |= MEMFILE_MMAP;
-	if (args->flags & GUEST_MEMFD_FLAG_INIT_SHARED)
-		flags |= MEMFILE_INIT_SHARED;
-	if (kvm_arch_gmem_keeps_content(kvm))
-		flags |= MEMFILE_KEEP_CONTENT;
+	flags = kvm_gmem_file_flags(kvm, args->flags);
 
 	fd = get_unused_fd_flags(0);
 	if (fd < 0)
@@ -352,9 +416,21 @@ int kvm_gmem_commit_memory_region(struct kvm *kvm, struct kvm_memory_slot *slot)
 
 void kvm_gmem_unbind(struct kvm_memory_slot *slot)
 {
+	struct kvm *kvm = slot->gmem.consumer.domain;
+
 	/* Closed already?  Then it was kvm_gmem_release() that did the rest. */
 	if (!slot->gmem.file)
 		return;
+
+	/*
+	 * Caches of a slot that is gone are never valid, but may still have its
+	 * pages mapped, of which nobody tells KVM any more.
+	 */
+	kvm_gpc_invalidate_begin(kvm);
+	gfn_to_pfn_cache_invalidate_gfn(kvm, slot->base_gfn,
+					slot->base_gfn + slot->npages);
+	kvm_gmem_flush_unmapped(kvm);
+	kvm_gpc_invalidate_end(kvm);
 
 	memfile_unregister(&slot->gmem.consumer);
 	WRITE_ONCE(slot->gmem.file, NULL);

@@ -14,19 +14,39 @@
 /* Convert as much of a range as is in one slot. */
 static unsigned long kvm_gmem_convert_in_slot(struct kvm_memory_slot *slot, gfn_t gfn,
 					      unsigned long npages, bool to_private,
-					      unsigned long *changed)
+					      unsigned long *changed,
+					      unsigned long *present)
 {
 	struct file *file __free(fput) = kvm_gmem_get_file(slot);
 	pgoff_t start = kvm_gmem_index(slot, gfn);
 
 	*changed = 0;
+	*present = 0;
 	if (!file || !kvm_gmem_has_attributes(file))
 		return 0;
 
 	npages = min_t(unsigned long, npages, slot->base_gfn + slot->npages - gfn);
 	return memfile_convert_for_guest(&slot->gmem.consumer, start, start + npages,
 					 to_private ? MEMFILE_PRIVATE : MEMFILE_SHARED,
-					 changed) - start;
+					 changed, present) - start;
+}
+
+/*
+ * A single page is a buffer that the guest is about to use.  To map it now is less
+ * than half of what its fault would take.
+ */
+static void kvm_gmem_map_converted(struct kvm_vcpu *vcpu, gfn_t gfn)
+{
+#ifdef CONFIG_KVM_GENERIC_PRE_FAULT_MEMORY
+	struct kvm_pre_fault_memory range = {
+		.gpa = gfn_to_gpa(gfn),
+		.size = PAGE_SIZE,
+	};
+
+	/* If something is wrong, the guest's access finds it again. */
+	if (kvm_arch_vcpu_pre_fault_memory(vcpu, &range) < 0)
+		vcpu->run->exit_reason = KVM_EXIT_UNKNOWN;
+#endif
 }
 
 /**
@@ -36,7 +56,8 @@ static unsigned long kvm_gmem_convert_in_slot(struct kvm_memory_slot *slot, gfn_
  * @npages: Number of pages.
  * @to_private: Whether they shall become private, or shared.
  *
- * If the VMM allows it (KVM_CAP_GUEST_MEMFD_GUEST_CONVERT), within its limits.
+ * If the VMM allows it (KVM_CAP_GUEST_MEMFD_GUEST_CONVERT), within its limits.  If it
+ * is one page, and there is one, it is mapped for the guest.
  *
  * Context: The vCPU's task, kvm->srcu held, no other lock.  May sleep, as a fault
  *	may: for the file's invalidate_lock, and for folio locks.
@@ -46,7 +67,7 @@ unsigned long kvm_gmem_convert_for_guest(struct kvm_vcpu *vcpu, gfn_t gfn,
 					 unsigned long npages, bool to_private)
 {
 	struct kvm *kvm = vcpu->kvm;
-	unsigned long changed, nr_changed = 0, done = 0, n;
+	unsigned long changed, nr_changed = 0, present = 0, done = 0, n;
 	struct kvm_memory_slot *slot;
 
 	if (!(READ_ONCE(kvm->gmem_convert.directions) &
@@ -68,7 +89,7 @@ unsigned long kvm_gmem_convert_for_guest(struct kvm_vcpu *vcpu, gfn_t gfn,
 		if (!slot || !kvm_memslot_is_gmem_only(slot))
 			break;
 		n = kvm_gmem_convert_in_slot(slot, gfn + done, npages - done,
-					     to_private, &changed);
+					     to_private, &changed, &present);
 		done += n;
 		nr_changed += changed;
 		if (gfn + done < slot->base_gfn + slot->npages)
@@ -77,6 +98,8 @@ unsigned long kvm_gmem_convert_for_guest(struct kvm_vcpu *vcpu, gfn_t gfn,
 
 	atomic64_sub(to_private ? nr_changed : npages - nr_changed,
 		     &kvm->gmem_convert.shared);
+	if (done == 1 && npages == 1 && present)
+		kvm_gmem_map_converted(vcpu, gfn);
 	return done;
 }
 EXPORT_SYMBOL_FOR_KVM_INTERNAL(kvm_gmem_convert_for_guest);

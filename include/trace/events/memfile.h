@@ -101,6 +101,29 @@ TRACE_EVENT(memfile_convert,
 		  show_memfile_state(__entry->to), __entry->err, __entry->where)
 );
 
+TRACE_EVENT(memfile_direct_map,
+	TP_PROTO(const struct inode *inode, pgoff_t start, pgoff_t end,
+		 bool remove, int err),
+	TP_ARGS(inode, start, end, remove, err),
+	TP_STRUCT__entry(
+		__field(u64, ino)
+		__field(pgoff_t, start)
+		__field(pgoff_t, end)
+		__field(bool, remove)
+		__field(int, err)
+	),
+	TP_fast_assign(
+		__entry->ino = inode->i_ino;
+		__entry->start = start;
+		__entry->end = end;
+		__entry->remove = remove;
+		__entry->err = err;
+	),
+	TP_printk("ino=%llu range=[0x%lx,0x%lx) %s err=%d",
+		  __entry->ino, __entry->start, __entry->end,
+		  __entry->remove ? "remove" : "restore", __entry->err)
+);
+
 #endif /* _TRACE_MEMFILE_H */
 
 /* This part must be outside protection */

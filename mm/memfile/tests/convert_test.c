@@ -555,13 +555,14 @@ static void for_guest(struct kunit *test)
 	struct mock_consumer *mc = mock_register(test, mf, &mmu, 0, 20);
 	unsigned int here = raw_smp_processor_id();
 	unsigned int cpu = cpumask_any_but(cpu_online_mask, here);
-	unsigned long changed;
+	unsigned long changed, present;
 
 	mock_allocate(test, mf, 3, 1);
 	KUNIT_EXPECT_EQ(test, 10,
 			memfile_convert_for_guest(&mc->consumer, 0, 10,
-						  MEMFILE_PRIVATE, &changed));
+						  MEMFILE_PRIVATE, &changed, &present));
 	KUNIT_EXPECT_EQ(test, 10, changed);
+	KUNIT_EXPECT_EQ(test, 1, present);
 	if (cpu >= nr_cpu_ids)
 		return;
 
@@ -570,8 +571,9 @@ static void for_guest(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, set_cpus_allowed_ptr(current, cpumask_of(here)));
 	KUNIT_EXPECT_EQ(test, 10,
 			memfile_convert_for_guest(&mc->consumer, 10, 20,
-						  MEMFILE_PRIVATE, &changed));
+						  MEMFILE_PRIVATE, &changed, &present));
 	KUNIT_EXPECT_EQ(test, 0, changed);
+	KUNIT_EXPECT_EQ(test, 0, present);
 	expect_state(test, mf, 10, 10, MEMFILE_SHARED);
 	mock_convert(test, mf, 10, 10, MEMFILE_PRIVATE);
 }
@@ -779,7 +781,7 @@ static void hwpoison_to_shared(struct kunit *test)
 
 	mock_punch(test, mf, 3, 1);
 	expect_pages(test, mf, 1, 0);
-	unpoison_memory(page_to_pfn(bad));
+	mock_unpoison(page_to_pfn(bad));
 }
 
 static void hwpoison_to_private(struct kunit *test)
@@ -801,7 +803,7 @@ static void hwpoison_to_private(struct kunit *test)
 
 	mock_punch(test, mf, 3, 1);
 	expect_pages(test, mf, 0, 1);
-	unpoison_memory(page_to_pfn(bad));
+	mock_unpoison(page_to_pfn(bad));
 }
 #endif
 

@@ -11,7 +11,7 @@
 static void create_bad_args(struct kunit *test)
 {
 	static const unsigned int bad_flags[] = {
-		BIT(3), BIT(31), ~0U, MEMFILE_MMAP | BIT(4),
+		BIT(6), BIT(31), ~0U, MEMFILE_MMAP | BIT(7),
 	};
 	static const loff_t bad_sizes[] = {
 		0, 1, PAGE_SIZE - 1, PAGE_SIZE + 1, -1, -(loff_t)PAGE_SIZE,

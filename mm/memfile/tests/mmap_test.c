@@ -103,7 +103,7 @@ static void hwpoison(struct kunit *test)
 
 	mock_punch(test, mf, 1, 1);
 	KUNIT_EXPECT_TRUE(test, mock_can_read(addr, 1, &byte));
-	unpoison_memory(mp.pfn);
+	mock_unpoison(mp.pfn);
 }
 #endif
 

@@ -4,17 +4,19 @@
  * told.  As a module this is also the proof that what they need is exported.
  */
 #include <linux/cpumask.h>
+#include <linux/direct_map.h>
 #include <linux/fs.h>
 #include <linux/falloc.h>
 #include <linux/file.h>
-#include <linux/highmem.h>
 #include <linux/mman.h>
 #include <linux/module.h>
 #include <linux/pagemap.h>
 #include <linux/sched/signal.h>
 #include <linux/seq_file.h>
+#include <linux/set_memory.h>
 #include <linux/shmem_fs.h>
 #include <linux/uaccess.h>
+#include <linux/vmalloc.h>
 
 #include "mock.h"
 
@@ -73,6 +75,17 @@ unsigned int mock_log_count(enum mock_event_type type,
 	return nr;
 }
 
+/* Pages need not be in the direct map. */
+static void *mock_map(struct page *page)
+{
+	void *addr;
+
+	do {
+		addr = vmap(&page, 1, VM_MAP, PAGE_KERNEL);
+	} while (!addr);
+	return addr;
+}
+
 /* The owner */
 
 static void mock_release(struct file *file)
@@ -88,10 +101,10 @@ static void mock_release(struct file *file)
 
 static u8 mock_peek(struct page *page)
 {
-	u8 *addr = kmap_local_page(page);
+	u8 *addr = mock_map(page);
 	u8 byte = *addr;
 
-	kunmap_local(addr);
+	vunmap(addr);
 	return byte;
 }
 
@@ -103,6 +116,7 @@ static int mock_reclaim(unsigned long pfn, unsigned long nr)
 	event->pfn = pfn;
 	event->end = nr;
 	event->locked = PageLocked(pfn_to_page(pfn));
+	event->present = kernel_page_present(pfn_to_page(pfn));
 	event->content = mock_peek(pfn_to_page(pfn));
 	if (!mock_log.reclaim_err && !mock_log.reclaim_keeps)
 		mock_fill(pfn_to_page(pfn), 0x5a);
@@ -497,10 +511,10 @@ void mock_forget_signals(void)
  */
 void mock_fill(struct page *page, u8 byte)
 {
-	void *addr = kmap_local_page(page);
+	void *addr = mock_map(page);
 
 	memset(addr, byte, PAGE_SIZE);
-	kunmap_local(addr);
+	vunmap(addr);
 }
 
 /**
@@ -512,11 +526,23 @@ void mock_fill(struct page *page, u8 byte)
  */
 bool mock_is_filled(struct page *page, u8 byte)
 {
-	void *addr = kmap_local_page(page);
+	void *addr = mock_map(page);
 	bool filled = !memchr_inv(addr, byte, PAGE_SIZE);
 
-	kunmap_local(addr);
+	vunmap(addr);
 	return filled;
+}
+
+/**
+ * mock_unpoison - undo a memory error, of a page that is in no file any more
+ * @pfn: The page.
+ */
+void mock_unpoison(unsigned long pfn)
+{
+	/* It has stayed where the error has found it. */
+	if (!kernel_page_present(pfn_to_page(pfn)))
+		direct_map_restore(pfn_to_page(pfn), 1);
+	unpoison_memory(pfn);
 }
 
 /**

@@ -30,6 +30,7 @@ enum mock_event_type {
  * @exclusive: Whether invalidate_lock was held exclusively.
  * @held: Whether it was held in any mode.
  * @locked: Of reclaim: whether the folio was locked.
+ * @present: Of reclaim: whether the page was in the direct map.
  * @content: Of reclaim: the first byte of the page, as it was found.
  */
 struct mock_event {
@@ -44,6 +45,7 @@ struct mock_event {
 	bool exclusive;
 	bool held;
 	bool locked;
+	bool present;
 	u8 content;
 };
 
@@ -137,6 +139,7 @@ void mock_forget_signals(void);
 /* Content of pages */
 void mock_fill(struct page *page, u8 byte);
 bool mock_is_filled(struct page *page, u8 byte);
+void mock_unpoison(unsigned long pfn);
 void mock_dirty_free_pages(struct kunit *test, unsigned int nr);
 
 /* Expect an event of the log. */

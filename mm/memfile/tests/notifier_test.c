@@ -348,7 +348,7 @@ static void memory_failure_notifies(struct kunit *test)
 
 	mock_punch(test, mf, 0, 10);
 	KUNIT_EXPECT_EQ(test, mock_nr_pages(mf), 0);
-	unpoison_memory(mp.pfn);
+	mock_unpoison(mp.pfn);
 }
 #endif
 

@@ -21,6 +21,8 @@
 #include <linux/prandom.h>
 #include <linux/random.h>
 #include <linux/rwsem.h>
+#include <linux/set_memory.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/uaccess.h>
@@ -37,6 +39,7 @@ module_param(race_ms, uint, 0444);
 MODULE_PARM_DESC(race_ms, "How long each race takes, in milliseconds");
 
 #define NR_PAGES	64UL
+#define RESERVED_PAGES	(SZ_2M / PAGE_SIZE)
 #define NR_MMUS		2
 #define NR_FAULTERS	2	/* vCPUs for each MMU */
 #define MAX_STEPS	6	/* other tasks */
@@ -68,6 +71,7 @@ enum race_fault {
 	RACE_WRONG_CONTENT,
 	RACE_WRONG_STATE,
 	RACE_HOST_MAPS_PRIVATE,
+	RACE_DIRECT_MAP,
 	RACE_LEAK,
 	RACE_LOST,
 	RACE_ERROR,
@@ -77,6 +81,8 @@ struct race {
 	struct mock_file *mf;
 	struct mock_mmu mmus[NR_MMUS];
 	unsigned long seed;
+	/* Private pages are not in the direct map. */
+	bool absent;
 	/* Of the host. */
 	struct mm_struct *mm;
 	unsigned long __user *addr;
@@ -231,6 +237,17 @@ static void mmu_access(struct mock_mmu *mmu, pgoff_t index, void *entry)
 	if (private && folio_mapped(folio))
 		race_found(RACE_HOST_MAPS_PRIVATE);
 
+	if (private && race.absent) {
+		struct address_space *mapping = folio->mapping;
+
+		/* A conversion puts the page back before it has anything unmapped. */
+		if (filemap_invalidate_trylock_shared(mapping)) {
+			if (kernel_page_present(&folio->page))
+				race_found(RACE_DIRECT_MAP);
+			filemap_invalidate_unlock_shared(mapping);
+		}
+		return;
+	}
 	content = kmap_local_folio(folio, 0);
 	race_check_content(index, READ_ONCE(*content), private, written);
 	WRITE_ONCE(*content, CONTENT(index) | (private ? SECRET : 0));
@@ -478,7 +495,9 @@ static void race_begin(struct kunit *test, unsigned int flags)
 
 	memset(&race, 0, sizeof(race));
 	race.seed = seed ?: get_random_u32();
-	race.mf = mock_create(test, NR_PAGES, flags);
+	race.absent = memfile_absent_states(flags) & MEMFILE_PRIVATE;
+	/* With an extent, or without. */
+	race.mf = mock_create(test, race.seed & 1 ? RESERVED_PAGES : NR_PAGES, flags);
 	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, race_end, NULL));
 	for (i = 0; i < NR_MMUS; i++) {
 		struct mock_mmu *mmu = &race.mmus[i];

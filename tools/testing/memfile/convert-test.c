@@ -249,9 +249,10 @@ static void alternate(unsigned int flags, enum memfile_state to)
 	check_eq(nr_entries(&tf), nr);
 	for (i = 0; i < nr; i++)
 		test_convert(&tf, 2 * i + 1, 2 * i + 2, to);
-	check_eq(nr_entries(&tf), 1);
+	check(mtree_empty(&tf.memfile.states));
 	check_query(&tf, 0, 2 * nr, to, 2 * nr);
 
+	/* What is left is the other way round. */
 	for (i = 0; i < nr; i++)
 		test_convert(&tf, 2 * i, 2 * i + 1, back);
 	check_eq(nr_entries(&tf), nr);
@@ -298,7 +299,7 @@ static void trees_are_freed(void)
 			check_query(&tf, 0, 2 * nr, to, 1);
 			/* All at once. */
 			test_convert(&tf, 0, 2 * nr, to);
-			check_eq(nr_entries(&tf), !round);
+			check(mtree_empty(&tf.memfile.states));
 		}
 		/* And with the file. */
 		for (i = 0; i < nr; i++)
@@ -348,7 +349,7 @@ static void ends_of_the_largest_file(unsigned int flags, enum memfile_state to)
 
 	test_convert(&tf, 0, nr, to);
 	check_query(&tf, 0, nr, to, nr);
-	check_eq(nr_entries(&tf), 1);
+	check(mtree_empty(&tf.memfile.states));
 	test_convert(&tf, 0, 1, back);
 	test_convert(&tf, LAST_INDEX, nr, back);
 	check_query(&tf, 0, nr, back, 1);
@@ -457,31 +458,41 @@ static void many_runs(void)
 	test_file_exit(&tf);
 }
 
+static pgoff_t convert_for_guest(struct test_consumer *tc, pgoff_t start, pgoff_t end,
+				 enum memfile_state to, unsigned long changed,
+				 unsigned long present)
+{
+	unsigned long nr_changed, nr_present;
+	pgoff_t r;
+
+	r = memfile_convert_for_guest(&tc->consumer, start, end, to, &nr_changed, &nr_present);
+	check_eq(nr_changed, changed);
+	check_eq(nr_present, present);
+	return r;
+}
+
 static void for_guest(void)
 {
 	struct test_consumer tc;
-	unsigned long changed;
 	struct test_file tf;
 
 	test_file_init(&tf, 0, 100);
 	check_eq(test_register(&tf, &tc, &mmu_a, 0, 100), 0);
 	test_convert(&tf, 10, 15, MEMFILE_SHARED);
-	check_eq(memfile_convert_for_guest(&tc.consumer, 0, 20, MEMFILE_SHARED, &changed), 20);
-	check_eq(changed, 15);
-	check_eq(memfile_convert_for_guest(&tc.consumer, 0, 20, MEMFILE_SHARED, &changed), 20);
-	check_eq(changed, 0);
+	test_add_pages(&tf, 3, 5);
+	test_add_pages(&tf, 12, 14);
+	check_eq(convert_for_guest(&tc, 0, 20, MEMFILE_SHARED, 15, 2), 20);
+	check_eq(convert_for_guest(&tc, 0, 20, MEMFILE_SHARED, 0, 0), 20);
 
 	/* As far as it came, and no page of the chunk that failed. */
 	test_add_pages(&tf, 0, 20);
 	tf.pages[TEST_BATCH + 1].pinned = true;
-	check_eq(memfile_convert_for_guest(&tc.consumer, 0, 20, MEMFILE_PRIVATE, &changed),
+	check_eq(convert_for_guest(&tc, 0, 20, MEMFILE_PRIVATE, TEST_BATCH, TEST_BATCH),
 		 TEST_BATCH);
-	check_eq(changed, TEST_BATCH);
 	check_query(&tf, TEST_BATCH, 100, MEMFILE_SHARED, 20);
 
 	shim_other_signal = true;
-	check_eq(memfile_convert_for_guest(&tc.consumer, 50, 60, MEMFILE_SHARED, &changed), 50);
-	check_eq(changed, 0);
+	check_eq(convert_for_guest(&tc, 50, 60, MEMFILE_SHARED, 0, 0), 50);
 	test_convert(&tf, 50, 60, MEMFILE_SHARED);
 
 	memfile_unregister(&tc.consumer);
@@ -609,6 +620,83 @@ static void signals(void)
 	test_file_exit(&tf);
 }
 
+/* Private pages leave the direct map last before the commit, and are back first. */
+static void order_of_the_direct_map(void)
+{
+	struct test_consumer tc;
+	struct test_file tf;
+
+	test_file_init(&tf, MEMFILE_INIT_SHARED, 100);
+	tf.memfile.absent = MEMFILE_PRIVATE;
+	check_eq(test_register(&tf, &tc, &mmu_a, 0, 100), 0);
+	test_add_pages(&tf, 11, 13);
+
+	test_convert(&tf, 10, 20, MEMFILE_PRIVATE);
+	check_eq(tf.nr_events, 5);
+	check_notified(&tf, 0, TEST_START, &tc, 10, 20, MEMFILE_SHARED, MEMFILE_SHARED);
+	check_event(&tf, 1, TEST_WITHDRAW, 10, 20);
+	check_event(&tf, 2, TEST_REMOVE, 10, 20);
+	check_notified(&tf, 3, TEST_END, &tc, 10, 20, MEMFILE_SHARED, MEMFILE_PRIVATE);
+	test_check_direct_map(&tf);
+
+	test_convert(&tf, 0, 15, MEMFILE_SHARED);
+	check_eq(tf.nr_events, 6);
+	check_event(&tf, 0, TEST_FIND_PINNED, 10, 15);
+	check_event(&tf, 1, TEST_RESTORE, 10, 15);
+	check_notified(&tf, 2, TEST_START, &tc, 10, 15, MEMFILE_PRIVATE, MEMFILE_PRIVATE);
+	check_event(&tf, 3, TEST_TAKE_BACK, 10, 15);
+	test_check_direct_map(&tf);
+
+	memfile_unregister(&tc.consumer);
+	test_file_exit(&tf);
+}
+
+/* What fails in the direct map has changed nothing, and is told to nobody for ever. */
+static void no_memory_for_the_direct_map(void)
+{
+	struct test_consumer tc;
+	struct test_file tf;
+
+	test_file_init(&tf, MEMFILE_INIT_SHARED, 100);
+	tf.memfile.absent = MEMFILE_PRIVATE;
+	check_eq(test_register(&tf, &tc, &mmu_a, 0, 100), 0);
+	test_add_pages(&tf, 10, 20);
+
+	tf.fail_direct_map = 2;
+	test_convert_fails(&tf, 5, 50, MEMFILE_PRIVATE, -ENOMEM, 14);
+	check_eq(tc.start_call.nr, tc.end_call.nr);
+	check_query(&tf, 5, 100, MEMFILE_PRIVATE, 14);
+	check_query(&tf, 14, 100, MEMFILE_SHARED, 100);
+	test_check_direct_map(&tf);
+
+	test_convert(&tf, 5, 50, MEMFILE_PRIVATE);
+	test_forget_calls(&tc);
+	tf.fail_direct_map = 1;
+	test_convert_fails(&tf, 5, 50, MEMFILE_SHARED, -ENOMEM, 5);
+	check_eq(tc.start_call.nr, 0);
+	check_query(&tf, 5, 100, MEMFILE_PRIVATE, 50);
+	test_check_direct_map(&tf);
+
+	memfile_unregister(&tc.consumer);
+	test_file_exit(&tf);
+}
+
+/* Where shared pages are absent, too, a conversion has nothing to change. */
+static void nothing_in_the_direct_map(void)
+{
+	struct test_file tf;
+
+	test_file_init(&tf, MEMFILE_KEEP_CONTENT, 100);
+	tf.memfile.absent = BOTH;
+	test_add_pages(&tf, 10, 14);
+	tf.fail_direct_map = 1;
+	test_convert(&tf, 0, 12, MEMFILE_SHARED);
+	test_convert(&tf, 0, 100, MEMFILE_PRIVATE);
+	check_eq(tf.fail_direct_map, 1);
+	test_check_direct_map(&tf);
+	test_file_exit(&tf);
+}
+
 const struct test convert_tests[] = {
 	{ "order_to_private", order_to_private },
 	{ "order_to_shared", order_to_shared },
@@ -632,5 +720,8 @@ const struct test convert_tests[] = {
 	{ "in_use_to_shared", in_use_to_shared },
 	{ "no_memory", no_memory },
 	{ "signals", signals },
+	{ "order_of_the_direct_map", order_of_the_direct_map },
+	{ "no_memory_for_the_direct_map", no_memory_for_the_direct_map },
+	{ "nothing_in_the_direct_map", nothing_in_the_direct_map },
 	{ }
 };

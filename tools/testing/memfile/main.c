@@ -52,6 +52,7 @@ void test_file_init(struct test_file *tf, unsigned int flags, pgoff_t nr_pages)
 	tf->file.f_mapping = inode->i_mapping;
 
 	memfile->flags = flags;
+	memfile->state_of_rest = memfile_state_default(memfile);
 	mt_init_flags(&memfile->states, MT_FLAGS_ALLOC_RANGE | MT_FLAGS_USE_RCU);
 	memfile->consumers = RB_ROOT_CACHED;
 	test_module = (struct module) { };

@@ -44,6 +44,8 @@ void test_add_pages(struct test_file *tf, pgoff_t start, pgoff_t end)
 		if (page_at(tf, start)->present)
 			continue;
 		page_at(tf, start)->present = true;
+		page_at(tf, start)->absent =
+			memfile_state_at(&tf->memfile, start) & tf->memfile.absent;
 		if (memfile_state_at(&tf->memfile, start) == MEMFILE_PRIVATE)
 			atomic_long_add(1, &tf->memfile.nr_private);
 	}
@@ -91,10 +93,10 @@ void memfile_note_hold(struct memfile *memfile, long nr)
 	test_log(memfile, TEST_HOLD, 0, 0)->nr = nr;
 }
 
-pgoff_t memfile_batch_end(struct memfile *memfile, pgoff_t start, pgoff_t end,
-			  unsigned long *nr)
+pgoff_t memfile_chunk_end(struct memfile *memfile, pgoff_t start, pgoff_t end)
 {
 	struct test_file *tf = to_test_file(memfile);
+	unsigned int nr = 0;
 	pgoff_t index;
 
 	assert_locked(memfile);
@@ -102,9 +104,8 @@ pgoff_t memfile_batch_end(struct memfile *memfile, pgoff_t start, pgoff_t end,
 	if (tf->signal_nth && !--tf->signal_nth)
 		shim_signal = true;
 
-	*nr = 0;
 	for_each_page(index, tf, start, end) {
-		if (++*nr == TEST_BATCH)
+		if (++nr == TEST_BATCH)
 			return index + 1;
 	}
 	return end;
@@ -146,10 +147,57 @@ int memfile_find_pinned(struct memfile *memfile, pgoff_t start, pgoff_t end,
 	return 0;
 }
 
+static int change_direct_map(struct memfile *memfile, pgoff_t start, pgoff_t end,
+			     unsigned int states, bool remove)
+{
+	struct test_file *tf = to_test_file(memfile);
+	pgoff_t index;
+
+	assert_locked(memfile);
+	test_log(memfile, remove ? TEST_REMOVE : TEST_RESTORE, start, end);
+	if (tf->fail_direct_map && !--tf->fail_direct_map)
+		return -ENOMEM;
+
+	for_each_page(index, tf, start, end) {
+		if (!(memfile_state_at(memfile, index) & states))
+			continue;
+		check_eq(page_at(tf, index)->absent, !remove);
+		page_at(tf, index)->absent = remove;
+	}
+	return 0;
+}
+
+int memfile_remove_direct_map(struct memfile *memfile, pgoff_t start, pgoff_t end,
+			      unsigned int states)
+{
+	return change_direct_map(memfile, start, end, states, true);
+}
+
+int memfile_restore_direct_map(struct memfile *memfile, pgoff_t start, pgoff_t end,
+			       unsigned int states)
+{
+	return change_direct_map(memfile, start, end, states, false);
+}
+
+/* Every page is where its state wants it. */
+void test_check_direct_map(struct test_file *tf)
+{
+	pgoff_t index;
+
+	for_each_page(index, tf, tf->base, tf->base + TEST_PAGES)
+		check_eq(page_at(tf, index)->absent,
+			 !!(memfile_state_at(&tf->memfile, index) & tf->memfile.absent));
+}
+
 int memfile_take_back(struct memfile *memfile, pgoff_t start, pgoff_t end,
 		      struct memfile_conversion *conv)
 {
+	struct test_file *tf = to_test_file(memfile);
+	pgoff_t index;
+
 	assert_locked(memfile);
 	test_log(memfile, TEST_TAKE_BACK, start, end);
+	for_each_page(index, tf, start, end)
+		check(memfile->absent & MEMFILE_SHARED || !page_at(tf, index)->absent);
 	return 0;
 }

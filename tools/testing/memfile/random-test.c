@@ -26,6 +26,7 @@ static struct {
 	enum memfile_state states[WINDOW];
 	struct model_consumer consumers[CONSUMERS];
 	unsigned int seen;		/* events that were checked */
+	unsigned int handled;		/* pages of this chunk */
 	unsigned int nr_results[4];
 } model;
 
@@ -136,6 +137,8 @@ static int model_see_runs(enum test_event_type type, unsigned int start,
 
 		for (; i < next && !err; i++) {
 			*where = i;
+			if (type != TEST_TAKE_BACK)	/* for the second time */
+				model.handled += model.tf.pages[i].present;
 			if (pins && model.tf.pages[i].pinned)
 				err = -EBUSY;
 			else if (references && model.tf.pages[i].referenced)
@@ -145,12 +148,12 @@ static int model_see_runs(enum test_event_type type, unsigned int start,
 	return err;
 }
 
-static unsigned int model_chunk_end(unsigned int start, unsigned int end,
-				    unsigned int *nr)
+static unsigned int model_chunk_end(unsigned int start, unsigned int end)
 {
-	*nr = 0;
-	for (; start < end && *nr < TEST_BATCH; start++)
-		*nr += model.tf.pages[start].present;
+	unsigned int nr = 0;
+
+	for (; start < end && nr < TEST_BATCH; start++)
+		nr += model.tf.pages[start].present;
 	return start;
 }
 
@@ -189,7 +192,7 @@ static int model_convert(unsigned int start, unsigned int end,
 			 bool signal, unsigned int signal_nth,
 			 unsigned int *where, unsigned int *chunks)
 {
-	unsigned int next, nr;
+	unsigned int next;
 	int err = 0;
 
 	for (*chunks = 0; start < end && !err; start = next) {
@@ -200,14 +203,15 @@ static int model_convert(unsigned int start, unsigned int end,
 		if (model.states[start] == to)
 			continue;
 
-		next = model_chunk_end(start, end, &nr);
+		next = model_chunk_end(start, end);
+		model.handled = 0;
 		++*chunks;
 		signal = *chunks == signal_nth;
 		if (*chunks == no_memory)
 			err = -ENOMEM;
 		else
 			err = model_convert_chunk(start, next, to, where);
-		check_eq(model_see(TEST_HOLD)->nr, nr);
+		check_eq(model_see(TEST_HOLD)->nr, model.handled);
 	}
 	return err;
 }
@@ -280,11 +284,11 @@ static void step_use(void)
 	}
 }
 
-/* The tree has no more entries than there are runs. */
+/* The tree has no more entries than there are runs, and none if there is one. */
 static void check_merged(void)
 {
 	MA_STATE(mas, &model.tf.memfile.states, 0, 0);
-	enum memfile_state found, state = memfile_state_default(&model.tf.memfile);
+	enum memfile_state found, state = model.tf.memfile.state_of_rest;
 	unsigned int i, next, nr = 0;
 	void *entry;
 
@@ -296,6 +300,8 @@ static void check_merged(void)
 		check_eq(found, model.states[i]);
 		nr += found != state;
 	}
+	if (!model.base && model_states(0, WINDOW) != BOTH)
+		check_eq(nr, 0);
 	rcu_read_lock();
 	mas_for_each(&mas, entry, ULONG_MAX)
 		nr--;

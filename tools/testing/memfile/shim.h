@@ -32,6 +32,9 @@ struct vm_area_struct;
 
 void unpin_user_page(struct page *page);
 
+#define smp_rmb()	barrier()	/* there is one thread */
+#define smp_wmb()	barrier()	/* there is one thread */
+
 struct shim_lock {
 	bool exclusive;
 	unsigned int shared;

@@ -55,6 +55,8 @@ enum test_event_type {
 	TEST_WITHDRAW,
 	TEST_FIND_PINNED,
 	TEST_TAKE_BACK,
+	TEST_REMOVE,
+	TEST_RESTORE,
 	TEST_HOLD,
 };
 
@@ -76,6 +78,7 @@ struct test_page {
 	bool present;
 	bool pinned;
 	bool referenced;
+	bool absent;			/* from the direct map */
 };
 
 #define TEST_PAGES	64
@@ -89,6 +92,7 @@ struct test_file {
 	struct file file;
 	pgoff_t base;
 	struct test_page pages[TEST_PAGES];
+	unsigned int fail_direct_map;	/* the nth change of it from now on */
 	unsigned int signal_nth;	/* sent in the nth chunk from now on */
 	unsigned int nr_events;
 	struct test_event events[TEST_EVENTS];
@@ -100,6 +104,9 @@ void test_file_exit(struct test_file *tf);
 /* Pages come, and they go. */
 void test_add_pages(struct test_file *tf, pgoff_t start, pgoff_t end);
 void test_remove_pages(struct test_file *tf, pgoff_t start, pgoff_t end);
+
+/* Every page is in the direct map, or is not, as its state wants it. */
+void test_check_direct_map(struct test_file *tf);
 
 /* Append to the log.  What does not fit is counted. */
 struct test_event *test_log(struct memfile *memfile, enum test_event_type type,

@@ -599,6 +599,7 @@ static void *vcpu_thread(void *arg)
 {
 	struct kvm_vcpu *vcpu = arg;
 	struct kvm_run *run = vcpu->run;
+	u64 faulting = 0;
 	int nr_faults = 0;
 	struct ucall uc;
 
@@ -614,6 +615,10 @@ static void *vcpu_thread(void *arg)
 					return NULL;
 				continue;
 			}
+			/* That happens to any page now and then, but not time and again. */
+			if (run->memory_fault.gpa != faulting)
+				nr_faults = 0;
+			faulting = run->memory_fault.gpa;
 			TEST_ASSERT(++nr_faults < 1000, "Guest page 0x%llx cannot be accessed",
 				    run->memory_fault.gpa);
 			continue;

@@ -837,6 +837,38 @@ TEST_F(memfile_hypercall, in_kernel_holes)
 		host_check(self->mem, i, false, 0);
 }
 
+static u64 faults_of_use(TEST_DATA *self, int page)
+{
+	u64 before = vcpu_get_stat(self->user, pf_taken);
+
+	memfile_guest_fill(self->user, gpa(page), pattern(page));
+	return vcpu_get_stat(self->user, pf_taken) - before;
+}
+
+/* A single page is mapped at once, but not brought into being for that. */
+TEST_F(memfile_hypercall, in_kernel_mapped)
+{
+	int i;
+
+	allow(self->vm, BOTH, NO_LIMIT, NO_LIMIT);
+	fill_all(self);
+	for (i = 0; i < 4; i++) {
+		is_granted(self, 5, 1, i % 2 == 0);
+		ASSERT_EQ(faults_of_use(self, 5), 0);
+		check_all(self);
+	}
+
+	is_granted(self, 5, 2, TO_PRIVATE);
+	ASSERT_EQ(faults_of_use(self, 5), 1);
+	check_all(self);
+
+	kvm_fallocate(self->fd, MEMFILE_PUNCH, 5 * PAGE_SIZE, PAGE_SIZE);
+	is_granted(self, 5, 1, TO_SHARED);
+	TEST_ASSERT_PRESENT(self->fd, SIZE - PAGE_SIZE);
+	ASSERT_EQ(faults_of_use(self, 5), 1);
+	check_all(self);
+}
+
 /* Limits */
 
 TEST_F(memfile_hypercall, directions)
