@@ -9,8 +9,9 @@ help:	## show this
 	@echo
 	@sed -n 's/^#= //p' $(MAKEFILE_LIST) | expand -t 24 | sed 's/^/  /'
 
-#= ARCH=x86_64|arm64	for run, shell and soak (x86_64 without it) and for test (both)
+#= ARCH=x86_64|arm64	for run, shell, soak and bench (x86_64 without it) and for test (both)
 #= GROUP="name ..."	only these groups of test or soak
+#= WORK="name ..."	only this work of bench or bench-native
 #= T=minutes	how long soak repeats the tests (60)
 #= LINUX=path	take the kernel source from this tree or tarball (once: the clone keeps it)
 #= SEED=number	repeat the run of test or soak that printed this seed
@@ -23,6 +24,12 @@ test: deps	## every test on both architectures: what CI runs
 
 soak: deps	## the same tests at full length and on a KASAN kernel
 	@workbench/soak
+
+bench: deps	## count what things cost, on the unpatched kernel and on ours
+	@workbench/bench
+
+bench-native: deps	## the same work, timed on the running kernel of a real machine
+	@workbench/bench-native
 
 shell: deps	## boot to a prompt with the tools there
 	@workbench/shell
@@ -46,9 +53,9 @@ matrix: deps	## build with KVM=m,y,n, without memory files, with W=1 and sparse
 	@workbench/matrix
 
 clean:	## remove logs, results and kernel objects; keep build/tree and its commits
-	rm -rf build/log build/results build/series build/tree/obj-*
+	rm -rf build/log build/results build/series build/bench build/tree/obj-*
 
 deps:	## install the Debian packages that are missing (every target does)
 	@workbench/deps
 
-.PHONY: help run test soak shell quick tree export series series-check matrix clean deps
+.PHONY: help run test soak bench bench-native shell quick tree export series series-check matrix clean deps

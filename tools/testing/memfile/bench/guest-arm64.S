@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The guest on arm64. X0 is the gpa to work on, X1 how many pages, or how many times,
+ * X2 the doorbell.
+ */
+#include "guest.h"
+
+	.section .rodata
+	.balign	4
+	.global	guest_code, guest_code_end, guest_write_all, guest_ask, guest_ask_hc
+	.global	guest_flip, guest_flip_hc, guest_transfer, guest_transfer_flip
+
+.macro request what
+	mov	w3, #\what
+	str	w3, [x2]
+.endm
+
+/*
+ * KVM completes the last access to the doorbell when the vCPU runs next, by going on to
+ * the next instruction: even if it has been sent elsewhere meanwhile.
+ */
+.macro entry name
+\name:	nop
+.endm
+
+guest_code:
+
+/* There is no hypercall to ask for a conversion, and nobody calls these. */
+guest_ask_hc:
+guest_flip_hc:
+
+	entry	guest_write_all
+1:	str	x1, [x0]
+	add	x0, x0, #4096
+	subs	x1, x1, #1
+	b.ne	1b
+done:
+	request	DONE
+	b	done
+
+	entry	guest_ask
+1:	request	NOTHING
+	b	1b
+
+	entry	guest_flip
+1:	request	TO_SHARED
+	str	x1, [x0]
+	request	TO_PRIVATE
+	str	x0, [x0]
+	subs	x1, x1, #1
+	b.ne	1b
+	b	done
+
+/* One page, and another one if the rest of the rounds is odd */
+	entry	guest_transfer
+1:	str	x1, [x0]
+	tbz	x1, #0, 2f
+	str	x1, [x0, #4096]
+2:	request	COPY
+	subs	x1, x1, #1
+	b.ne	1b
+	b	done
+
+	entry	guest_transfer_flip
+1:	request	TO_SHARED
+	str	x1, [x0]
+	tbz	x1, #0, 2f
+	str	x1, [x0, #4096]
+2:	request	COPY
+	request	TO_PRIVATE
+	str	x0, [x0]
+	tbz	x1, #0, 3f
+	str	x0, [x0, #4096]
+3:	subs	x1, x1, #1
+	b.ne	1b
+	b	done
+
+guest_code_end:
+	.section .note.GNU-stack, "", %progbits
