@@ -9,7 +9,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +25,7 @@
 #include <linux/io_uring.h>
 #include <linux/mman.h>
 
-#include "memfile-vmm.h"
+#include "checks.h"
 
 #define IO_SIZE		4096		/* what a block device takes */
 #define RAM_DISK	"/dev/ram0"
@@ -75,28 +74,10 @@ static void close_pipe(int fd[2])
 
 /* Touching memory */
 
-static sigjmp_buf after_fault;
-static volatile sig_atomic_t touching;
-
-static void on_fault(int sig)
-{
-	if (touching)
-		siglongjmp(after_fault, sig);
-	/* Not an attempt but a mistake of ours: returning faults again, and ends it. */
-	signal(sig, SIG_DFL);
-}
-
 /* Copy a secret; return 0, or minus the signal that the host gets for it. */
-int touch(void *to, const void *from)
+static int touch(void *to, const void *from)
 {
-	int sig = sigsetjmp(after_fault, 1);
-
-	if (!sig) {
-		touching = 1;
-		memcpy(to, from, SECRET_SIZE);
-	}
-	touching = 0;
-	return -sig;
+	return copy_guarded(to, from, SECRET_SIZE);
 }
 
 static int try_load(const struct memory *mem, char *buf, int arg)
@@ -111,7 +92,7 @@ static int try_store(const struct memory *mem, char *buf, int arg)
 
 static int try_mmap(const struct memory *mem, char *buf, int flags)
 {
-	void *map = mmap(NULL, MEM_SIZE, PROT_READ, flags, mem->fd, 0);
+	void *map = mmap(NULL, MEM_SIZE, PROT_READ, flags, mem->fd, mem->offset);
 	int ret;
 
 	if (map == MAP_FAILED)
@@ -148,24 +129,24 @@ static int try_madvise(const struct memory *mem, char *buf, int advice)
 
 static int try_read(const struct memory *mem, char *buf, int arg)
 {
-	lseek(mem->fd, 0, SEEK_SET);
+	lseek(mem->fd, mem->offset, SEEK_SET);
 	return moved(read(mem->fd, buf, SECRET_SIZE));
 }
 
 static int try_pread(const struct memory *mem, char *buf, int arg)
 {
-	return moved(pread(mem->fd, buf, SECRET_SIZE, 0));
+	return moved(pread(mem->fd, buf, SECRET_SIZE, mem->offset));
 }
 
 static int try_write(const struct memory *mem, char *buf, int arg)
 {
-	lseek(mem->fd, 0, SEEK_SET);
+	lseek(mem->fd, mem->offset, SEEK_SET);
 	return moved(write(mem->fd, buf, SECRET_SIZE));
 }
 
 static int try_pwrite(const struct memory *mem, char *buf, int arg)
 {
-	return moved(pwrite(mem->fd, buf, SECRET_SIZE, 0));
+	return moved(pwrite(mem->fd, buf, SECRET_SIZE, mem->offset));
 }
 
 static int try_splice(const struct memory *mem, char *buf, int writing)
@@ -173,7 +154,7 @@ static int try_splice(const struct memory *mem, char *buf, int writing)
 	int ret, fd[2];
 
 	make_pipe(fd);
-	lseek(mem->fd, 0, SEEK_SET);
+	lseek(mem->fd, mem->offset, SEEK_SET);
 	if (writing) {
 		ret = moved(write(fd[1], buf, SECRET_SIZE)) ?:
 		      moved(splice(fd[0], NULL, mem->fd, NULL, SECRET_SIZE, 0));
@@ -189,7 +170,7 @@ static int try_sendfile(const struct memory *mem, char *buf, int arg)
 {
 	int to = scratch_file(), ret;
 
-	lseek(mem->fd, 0, SEEK_SET);
+	lseek(mem->fd, mem->offset, SEEK_SET);
 	ret = moved(sendfile(to, mem->fd, NULL, SECRET_SIZE)) ?:
 	      moved(pread(to, buf, SECRET_SIZE, 0));
 	close(to);
@@ -199,9 +180,9 @@ static int try_sendfile(const struct memory *mem, char *buf, int arg)
 static int try_copy_file_range(const struct memory *mem, char *buf, int arg)
 {
 	int to = scratch_file(), ret;
-	off_t zero = 0;
+	off_t from = mem->offset;
 
-	ret = moved(copy_file_range(mem->fd, &zero, to, NULL, SECRET_SIZE, 0)) ?:
+	ret = moved(copy_file_range(mem->fd, &from, to, NULL, SECRET_SIZE, 0)) ?:
 	      moved(pread(to, buf, SECRET_SIZE, 0));
 	close(to);
 	return ret;
@@ -216,7 +197,7 @@ static int try_reopen(const struct memory *mem, char *buf, int arg)
 	fd = open(path, O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		return errno;
-	ret = moved(pread(fd, buf, SECRET_SIZE, 0));
+	ret = moved(pread(fd, buf, SECRET_SIZE, mem->offset));
 	close(fd);
 	return ret;
 }
@@ -437,19 +418,21 @@ static int try_second_vm(const struct memory *mem, char *buf, int writing)
 	void *low = map_aligned(-1, MEM_SIZE, MAP_SHARED | MAP_ANONYMOUS);
 	const uint64_t to_low[] = { SHARED_GPA, PRIVATE_GPA, SECRET_SIZE };
 	const uint64_t from_low[] = { PRIVATE_GPA, SHARED_GPA, SECRET_SIZE };
+	struct vcpu vcpu;
 	struct vm vm;
 	int ret;
 
 	memcpy(low, buf, SECRET_SIZE);
 	vm_create(&vm, plain_vm_type);
-	vm_start(&vm, low, guest_copy, writing ? from_low : to_low);
+	guest_start(&vm, &vcpu, low, guest_copy, writing ? from_low : to_low);
 	ret = vm_add_memory(&vm, SHARED_GPA, MEM_SIZE, low, -1) ?:
 	      vm_add_memory(&vm, PRIVATE_GPA, MEM_SIZE, mem->map, -1);
 	if (!ret) {
-		ret = vm_run(&vm);
+		ret = guest_run(&vcpu);
 		ret = ret == GUEST_COPIED ? 0 : -ret;
 	}
-	vm_destroy(&vm);
+	vcpu_destroy(&vcpu);
+	close(vm.fd);
 	if (!writing)
 		memcpy(buf, low, SECRET_SIZE);
 	munmap(low, MEM_SIZE);
@@ -461,8 +444,9 @@ static const struct attempt {
 	attempt_fn *try;
 	int arg;
 	int expected;			/* an errno, or minus a signal */
-	bool on_file;			/* shown to work on a memfd: see main() */
+	bool on_file;			/* shown to work on a memfd only */
 	bool writing;
+	int by_page;			/* the errno if there is only no direct map, or 0 */
 } attempts[] = {
 	{ "load from the mapping", try_load, 0, -SIGBUS },
 	{ "store to the mapping", try_store, 0, -SIGBUS, .writing = 1 },
@@ -470,8 +454,9 @@ static const struct attempt {
 	{ "mmap(MAP_PRIVATE), load", try_mmap, MAP_PRIVATE, EINVAL, .on_file = 1 },
 	{ "mremap() to a second mapping, load", try_mremap, 0, -SIGBUS },
 	{ "fork(), child loads", try_fork, 0, -SIGBUS },
-	{ "MADV_POPULATE_READ, load", try_madvise, MADV_POPULATE_READ, EFAULT },
-	{ "MADV_POPULATE_WRITE, load", try_madvise, MADV_POPULATE_WRITE, EFAULT },
+	{ "MADV_POPULATE_READ, load", try_madvise, MADV_POPULATE_READ, EFAULT, .by_page = EINVAL },
+	{ "MADV_POPULATE_WRITE, load", try_madvise, MADV_POPULATE_WRITE, EFAULT,
+	  .by_page = EINVAL },
 	{ "MADV_DONTNEED, load", try_madvise, MADV_DONTNEED, -SIGBUS },
 	{ "MADV_PAGEOUT, load", try_madvise, MADV_PAGEOUT, -SIGBUS },
 	{ "MADV_COLLAPSE, load", try_madvise, MADV_COLLAPSE, -SIGBUS },
@@ -490,23 +475,28 @@ static const struct attempt {
 	{ "mapping as buffer: write() to a file", try_as_buffer, 0, EFAULT },
 	{ "mapping as buffer: read() from a file", try_as_buffer, 1, EFAULT, .writing = 1 },
 	{ "mapping as buffer: write() to a pipe", try_pipe, 0, EFAULT },
-	{ "vmsplice() to a pipe", try_pipe, 1, EFAULT },
-	{ "O_DIRECT write() to " RAM_DISK, try_direct, 0, EFAULT },
-	{ "O_DIRECT read() from " RAM_DISK, try_direct, 1, EFAULT, .writing = 1 },
-	{ "io_uring registered buffer, write", try_uring, 0, EFAULT },
-	{ "io_uring registered buffer, read", try_uring, 1, EFAULT, .writing = 1 },
+	{ "vmsplice() to a pipe", try_pipe, 1, EFAULT, .by_page = EFAULT },
+	{ "O_DIRECT write() to " RAM_DISK, try_direct, 0, EFAULT, .by_page = EFAULT },
+	{ "O_DIRECT read() from " RAM_DISK, try_direct, 1, EFAULT, .writing = 1,
+	  .by_page = EFAULT },
+	{ "io_uring registered buffer, write", try_uring, 0, EFAULT, .by_page = EFAULT },
+	{ "io_uring registered buffer, read", try_uring, 1, EFAULT, .writing = 1,
+	  .by_page = EFAULT },
 
-	{ "process_vm_readv() of a child", try_process_vm, 0, EFAULT },
-	{ "process_vm_writev() to a child", try_process_vm, 1, EFAULT, .writing = 1 },
-	{ "PTRACE_PEEKDATA of a child", try_ptrace, 0, EIO },
-	{ "PTRACE_POKEDATA to a child", try_ptrace, 1, EIO, .writing = 1 },
-	{ "/proc/self/mem, pread()", try_own_mem, 0, EIO },
-	{ "/proc/self/mem, pwrite()", try_own_mem, 1, EIO, .writing = 1 },
-	{ "/proc/PID/mem of a child, pread()", try_child_mem, 0, EIO },
-	{ "/proc/PID/mem of a child, pwrite()", try_child_mem, 1, EIO, .writing = 1 },
+	{ "process_vm_readv() of a child", try_process_vm, 0, EFAULT, .by_page = EFAULT },
+	{ "process_vm_writev() to a child", try_process_vm, 1, EFAULT, .writing = 1,
+	  .by_page = EFAULT },
+	{ "PTRACE_PEEKDATA of a child", try_ptrace, 0, EIO, .by_page = EIO },
+	{ "PTRACE_POKEDATA to a child", try_ptrace, 1, EIO, .writing = 1, .by_page = EIO },
+	{ "/proc/self/mem, pread()", try_own_mem, 0, EIO, .by_page = EIO },
+	{ "/proc/self/mem, pwrite()", try_own_mem, 1, EIO, .writing = 1, .by_page = EIO },
+	{ "/proc/PID/mem of a child, pread()", try_child_mem, 0, EIO, .by_page = EIO },
+	{ "/proc/PID/mem of a child, pwrite()", try_child_mem, 1, EIO, .writing = 1,
+	  .by_page = EIO },
 
-	{ "second VM on the mapping, guest reads", try_second_vm, 0, EFAULT },
-	{ "second VM on the mapping, guest writes", try_second_vm, 1, EFAULT, .writing = 1 },
+	{ "second VM on the mapping, guest reads", try_second_vm, 0, EFAULT, .by_page = EFAULT },
+	{ "second VM on the mapping, guest writes", try_second_vm, 1, EFAULT, .writing = 1,
+	  .by_page = EFAULT },
 };
 
 const char *outcome(int ret, char text[16])
@@ -519,7 +509,7 @@ const char *outcome(int ret, char text[16])
 }
 
 static void try_one(const struct attempt *try, const struct memory *shared,
-		    const struct memory *private, char *buf)
+		    const struct memory *target, int expected, char *buf)
 {
 	char control_text[16], expected_text[16], came_text[16];
 	const char *control;
@@ -540,24 +530,40 @@ static void try_one(const struct attempt *try, const struct memory *shared,
 	secret_write(shared->map, shared->seed);
 
 	memset(buf, pattern, IO_SIZE);
-	ret = try->try(private, buf, try->arg);
-	leaked = secret_is_at((uint64_t *)buf, private->seed);
-	report(worked && !leaked && ret == try->expected, try->what, control,
-	       outcome(try->expected, expected_text),
+	ret = try->try(target, buf, try->arg);
+	leaked = secret_is_at((uint64_t *)buf, target->seed);
+	report(worked && !leaked && ret == expected, try->what, control,
+	       outcome(expected, expected_text),
 	       leaked ? "THE SECRET" : outcome(ret, came_text));
 }
 
-void try_everything(const struct memory *shared, const struct memory *file,
-		    const struct memory *private)
+/* A memory file has no read() or write(): that those work is shown on this one. */
+struct memory control_file(const struct memory *like)
 {
-	struct sigaction action = { .sa_handler = on_fault };
+	struct memory file = { .fd = memfd_create("control", MFD_CLOEXEC), .seed = like->seed };
+
+	if (file.fd < 0 || ftruncate(file.fd, MEM_SIZE))
+		die("needs CONFIG_MEMFD_CREATE", "memfd_create(%#lx)", MEM_SIZE);
+	file.map = map_aligned(file.fd, MEM_SIZE, MAP_SHARED);
+	secret_write(file.map, file.seed);
+	return file;
+}
+
+/*
+ * @mapped: the host may map @target, as it may @shared, but there is no direct map of
+ * it: then it is only whether the kernel can get hold of the pages.
+ */
+void try_everything(const struct memory *shared, const struct memory *file,
+		    const struct memory *target, bool mapped)
+{
 	char *buf = mmap(NULL, IO_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	if (buf == MAP_FAILED)
 		die("out of memory?", "mmap(%d)", IO_SIZE);
-	sigaction(SIGBUS, &action, NULL);
-	sigaction(SIGSEGV, &action, NULL);
 
 	for (size_t i = 0; i < sizeof(attempts) / sizeof(*attempts); i++)
-		try_one(&attempts[i], attempts[i].on_file ? file : shared, private, buf);
+		if (!mapped || attempts[i].by_page)
+			try_one(&attempts[i], attempts[i].on_file ? file : shared, target,
+				mapped ? attempts[i].by_page : attempts[i].expected, buf);
+	munmap(buf, IO_SIZE);
 }

@@ -6,19 +6,10 @@
  * A VMM does this when its guest asks for it.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
-#include <linux/io_uring.h>
 
 #include "memfile-vmm.h"
-
-#define PAGE_SIZE	4096
 
 /*
  * Return 0 or an errno. In the latter case what is in front of @where may be
@@ -38,69 +29,20 @@ int convert(int guest_memfd, uint64_t offset, uint64_t size, bool to_private, ui
 	return ret;
 }
 
-/* Somebody on the host has hold of the page at @offset: who asks is told. */
-static void try_in_use(const struct memory *private, const char *what, uint64_t offset,
-		       int expected)
+/*
+ * The same, but give those who will let go of a page by themselves (EAGAIN) a
+ * second to do so. Who has one pinned (EBUSY) has to be told.
+ */
+int convert_patiently(int guest_memfd, uint64_t offset, uint64_t size, bool to_private)
 {
-	char text[16], came[32], wanted[32];
 	uint64_t where;
-	int ret = convert(private->fd, 0, MEM_SIZE, true, &where);
+	int ret;
 
-	snprintf(wanted, sizeof(wanted), "%s %#llx", outcome(expected, text),
-		 (unsigned long long)offset);
-	snprintf(came, sizeof(came), "%s %#llx", outcome(ret, text), (unsigned long long)where);
-	report(ret == expected && where == offset, what, "-", wanted, came);
-}
-
-static void try_in_pipe(const struct memory *private, uint64_t offset)
-{
-	struct iovec iov = { private->map + offset, PAGE_SIZE };
-	int fd[2];
-
-	if (pipe2(fd, O_CLOEXEC | O_NONBLOCK) || vmsplice(fd[1], &iov, 1, 0) != PAGE_SIZE)
-		die("too many open files?", "vmsplice()");
-	try_in_use(private, "a page is in a pipe: convert to private", offset, EAGAIN);
-	close(fd[0]);
-	close(fd[1]);
-}
-
-static void try_pinned(const struct memory *private, uint64_t offset)
-{
-	const char *what = "a page is pinned: convert to private";
-	struct iovec iov = { private->map + offset, PAGE_SIZE };
-	struct io_uring_params p = {};
-	int ring = syscall(SYS_io_uring_setup, 1, &p);
-
-	if (ring < 0) {
-		report_skip(what, "no io_uring");
-		return;
+	for (int i = 0; i < 100; i++) {
+		ret = convert(guest_memfd, offset, size, to_private, &where);
+		if (ret != EAGAIN)
+			break;
+		usleep(10000);
 	}
-	if (syscall(SYS_io_uring_register, ring, IORING_REGISTER_BUFFERS, &iov, 1))
-		die("is RLIMIT_MEMLOCK below a page?", "IORING_REGISTER_BUFFERS");
-	try_in_use(private, what, offset, EBUSY);
-	if (syscall(SYS_io_uring_register, ring, IORING_UNREGISTER_BUFFERS, NULL, 0))
-		die("there are some", "IORING_UNREGISTER_BUFFERS");
-	close(ring);
-}
-
-static void try_load_after(const struct memory *private, bool to_private, const char *what,
-			   int expected)
-{
-	char buf[SECRET_SIZE] = {}, wanted[16], came[16];
-	uint64_t where;
-	int ret = convert(private->fd, 0, MEM_SIZE, to_private, &where) ?:
-		  touch(buf, private->map);
-	bool got = secret_is_at((uint64_t *)buf, private->seed);
-
-	report(ret == expected && got == !expected, what, "-",
-	       expected ? outcome(expected, wanted) : "the secret",
-	       got ? "the secret" : outcome(ret, came));
-}
-
-void try_conversions(const struct memory *private)
-{
-	try_load_after(private, false, "convert to shared, load", 0);
-	try_in_pipe(private, 3 * PAGE_SIZE);
-	try_pinned(private, 5 * PAGE_SIZE);
-	try_load_after(private, true, "let go, convert to private, load", -SIGBUS);
+	return ret;
 }

@@ -4,7 +4,7 @@
  * the VMM copies into guest memory: so nothing here may refer to anything
  * outside of that section, not even a constant.
  */
-#include "memfile-vmm.h"
+#include "checks.h"
 
 #define __guest __attribute__((section("guest"), noreturn))
 

@@ -1,33 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A small VMM that gives a guest private memory from a memory file, and then
- * tries to read that memory itself.
+ * A small VMM whose guests have their memory in a memory file: private memory,
+ * that the VMM itself cannot reach, or memory that the kernel cannot.
  *
- * main() below is the order of things in any VMM that uses memory files.
- * convert.c makes memory private, and shared again; arch-*.c has what differs
- * between architectures, guest.c what runs inside, attempts.c every way that the
- * host tries.
+ * It is meant to be read and copied from, in this order:
+ *
+ *   vm.c		a VM, its memory file, slots and vCPUs
+ *   convert.c		memory becomes private, and shared again
+ *   linux.c		a Linux guest: memory, vCPU threads, exits
+ *   boot-*.c		how Linux wants to be started (x86_64: and acpi.c)
+ *   serial.c virtio-blk.c	what devices there are
+ *   attack.c attempts.c	every way that the host tries to get at the guest's memory
+ *   stats.c		what it costs
+ *   checks.c guest.c	the smallest guest there is, to check what the kernel promises
+ *   arch-*.c		registers, CPUID, interrupt controllers
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
+#include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <sys/random.h>
 
 #include "memfile-vmm.h"
 
-#define GUEST_SECONDS	20
-
-int kvm_fd;
-static bool verbose;
+bool verbose;
 static int held, failed, skipped;
-static struct kvm_run *running;
 
 void die(const char *advice, const char *fmt, ...)
 {
@@ -43,7 +41,7 @@ void die(const char *advice, const char *fmt, ...)
 	exit(2);
 }
 
-static void say(const char *fmt, ...)
+void say(const char *fmt, ...)
 {
 	va_list args;
 
@@ -54,138 +52,14 @@ static void say(const char *fmt, ...)
 	va_end(args);
 }
 
-static void check_needs(int fd, const char *what, const struct need *need)
-{
-	for (; need->name; need++) {
-		int has = ioctl(fd, KVM_CHECK_EXTENSION, need->cap);
-
-		say("%s has %s = %#x\n", what, need->name, has);
-		errno = 0;
-		if (has <= 0 || (has & need->bits) != need->bits)
-			die(need->advice, "KVM_CHECK_EXTENSION(%s) on %s says %#x, needed are %#x",
-			    need->name, what, has, need->bits ?: 1);
-	}
-}
-
-/* Large pages, and the calls that are about them, need addresses that fit them. */
-void *map_aligned(int fd, unsigned long size, int flags)
-{
-	void *hole = mmap(NULL, size + MEM_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	void *map;
-
-	if (hole == MAP_FAILED)
-		die("is there a limit on address space?", "mmap(%#lx)", size + MEM_SIZE);
-	map = (void *)(((uintptr_t)hole + MEM_SIZE - 1) & -MEM_SIZE);
-	if (mmap(map, size, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd, 0) != map)
-		die("a memory file can be mapped if it was created with MMAP",
-		    "mmap(fd %d, flags %#x)", fd, flags);
-	return map;
-}
-
-static int create_guest_memfd(struct vm *vm, uint64_t size, uint64_t flags)
-{
-	struct kvm_create_guest_memfd args = { .size = size, .flags = flags };
-	int fd = ioctl(vm->fd, KVM_CREATE_GUEST_MEMFD, &args);
-
-	if (fd < 0)
-		die("KVM_CAP_GUEST_MEMFD_FLAGS of this VM has the flags that it takes",
-		    "KVM_CREATE_GUEST_MEMFD(size %#llx, flags %#llx)", args.size, args.flags);
-	return fd;
-}
-
-void vm_create(struct vm *vm, unsigned long type)
-{
-	memset(vm, 0, sizeof(*vm));
-	vm->fd = ioctl(kvm_fd, KVM_CREATE_VM, type);
-	if (vm->fd < 0)
-		die("KVM_CAP_VM_TYPES has the types that exist here", "KVM_CREATE_VM(%#lx)", type);
-}
-
-/*
- * A memory file, if there is one, is where the guest's memory comes from. KVM
- * wants an address all the same: it is where KVM's own accesses go, which private
- * memory refuses.
- */
-int vm_add_memory(struct vm *vm, uint64_t gpa, unsigned long size, void *map, int guest_memfd)
-{
-	struct kvm_userspace_memory_region2 slot = {
-		.slot = vm->nr_slots,
-		.flags = guest_memfd >= 0 ? KVM_MEM_GUEST_MEMFD : 0,
-		.guest_phys_addr = gpa,
-		.memory_size = size,
-		.userspace_addr = (uintptr_t)map,
-		.guest_memfd = guest_memfd >= 0 ? guest_memfd : 0,
-	};
-
-	if (ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION2, &slot))
-		return errno;
-	vm->nr_slots++;
-	return 0;
-}
-
-void vm_start(struct vm *vm, void *shared, guest_fn *entry, const uint64_t args[3])
-{
-	int size = ioctl(kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
-
-	vm->vcpu = ioctl(vm->fd, KVM_CREATE_VCPU, 0);
-	if (vm->vcpu < 0)
-		die("see the kernel log", "KVM_CREATE_VCPU(0)");
-	vm->run = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, vm->vcpu, 0);
-	if (vm->run == MAP_FAILED)
-		die("see KVM_GET_VCPU_MMAP_SIZE", "mmap(vCPU, %d)", size);
-
-	memcpy(shared + GUEST_CODE, __start_guest, __stop_guest - __start_guest);
-	arch_start_vcpu(vm, shared, SHARED_GPA + GUEST_CODE + ((char *)entry - __start_guest),
-			args);
-}
-
-/* Also ends a KVM_RUN that begins only after the signal. */
-static void on_alarm(int sig)
-{
-	running->immediate_exit = 1;
-}
-
-/*
- * Run until the guest rings, and return what it says; or the error of KVM_RUN,
- * negative. Nothing else is expected to happen, so anything else is the end.
- */
-int vm_run(struct vm *vm)
-{
-	struct kvm_run *run = vm->run;
-	int ret, what;
-
-	running = run;
-	alarm(GUEST_SECONDS);
-	ret = ioctl(vm->vcpu, KVM_RUN, 0) ? -errno : 0;
-	alarm(0);
-
-	if (ret == -EINTR)
-		die("it spins there; at 0x200, arm64: it took an exception and has no vectors",
-		    "KVM_RUN: no exit in %d s, pc %#llx", GUEST_SECONDS,
-		    (unsigned long long)arch_pc(vm));
-	if (ret)
-		return ret;
-
-	what = arch_doorbell(run);
-	errno = 0;
-	if (what < 0)
-		die(run->exit_reason == KVM_EXIT_SHUTDOWN ? "the guest took an exception" :
-		    "KVM_EXIT_* in <linux/kvm.h> says what that is",
-		    "KVM_RUN: unexpected exit, reason %u, pc %#llx", run->exit_reason,
-		    (unsigned long long)arch_pc(vm));
-	return what;
-}
-
-void vm_destroy(struct vm *vm)
-{
-	munmap(vm->run, ioctl(kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0));
-	close(vm->vcpu);
-	close(vm->fd);
-}
-
 static void print_row(const char *a, const char *b, const char *c, const char *d, const char *e)
 {
 	printf("%-38s %-18s %-10s %-12s %s\n", a, b, c, d, e);
+}
+
+void report_head(void)
+{
+	print_row("tried", "on shared memory", "expected", "came", "so it");
 }
 
 void report(bool ok, const char *what, const char *control, const char *expected,
@@ -201,121 +75,118 @@ void report_skip(const char *what, const char *why)
 	skipped++;
 }
 
-/* Let the guest go on, and check what it says about its memory. */
-static void ask_guest(struct vm *vm, const char *what, int expected)
+int report_result(void)
 {
-	int came = vm_run(vm);
-
-	errno = came < 0 ? -came : 0;
-	if (came < 0 && vm->run->exit_reason == KVM_EXIT_MEMORY_FAULT)
-		die("is it private to one side and shared to the other? has the file a page there?",
-		    "KVM_RUN: guest access to %#llx, flags %#llx",
-		    vm->run->memory_fault.gpa, vm->run->memory_fault.flags);
-	if (came < 0)
-		die("see the kernel log", "KVM_RUN: exit reason %u", vm->run->exit_reason);
-	report(came == expected, what, "-", "intact",
-	       came == expected ? "intact" : came == GUEST_LOST ? "lost" : "nonsense");
-}
-
-int main(int argc, char **argv)
-{
-	static const struct need vm_needs[] = {
-		{ "KVM_CAP_GUEST_MEMFD", "needs CONFIG_KVM_GUEST_MEMFD; a protected VM has none",
-		  KVM_CAP_GUEST_MEMFD },
-		{ "KVM_CAP_GUEST_MEMFD_FLAGS", "the kernel's memory files cannot be mapped",
-		  KVM_CAP_GUEST_MEMFD_FLAGS,
-		  GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED },
-		{ "KVM_CAP_GUEST_MEMFD_MEMORY_ATTRIBUTES",
-		  "the kernel cannot make memory private where it is",
-		  KVM_CAP_GUEST_MEMFD_MEMORY_ATTRIBUTES, KVM_MEMORY_ATTRIBUTE_PRIVATE },
-		{ "KVM_CAP_GUEST_MEMFD_CONTENT", "what the guest shares would be lost",
-		  KVM_CAP_GUEST_MEMFD_CONTENT, KVM_GUEST_MEMFD_CONTENT_TO_SHARED },
-		{}
-	};
-	struct sigaction alarm_action = { .sa_handler = on_alarm };
-	struct memory shared = {}, file = {}, private = {};
-	struct vm vm;
-	uint64_t where;
-	int opt, err;
-
-	while ((opt = getopt(argc, argv, "vh")) != -1) {
-		if (opt == 'v') {
-			verbose = true;
-			continue;
-		}
-		fprintf(opt == 'h' ? stdout : stderr,
-			"usage: memfile-vmm [-v] [-h]\n"
-			"Run a guest on private memory, and try to read that as the host. Needs\n"
-			"/dev/kvm, and /dev/ram0 for O_DIRECT, whose first page it puts back.\n"
-			"  -v  also say what KVM offers and what is created\n"
-			"Exit status: 0 all checks held, 1 some did not, 2 it could not be tried\n");
-		return opt == 'h' ? 0 : 2;
-	}
-	setlinebuf(stdout);
-	sigaction(SIGALRM, &alarm_action, NULL);
-
-	/* 1. Ask what there is. Some answers depend on the type of the VM. */
-	kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-	if (kvm_fd < 0)
-		die("needs CONFIG_KVM, virtualization in the CPU, and permission to open it",
-		    "open(/dev/kvm)");
-	check_needs(kvm_fd, "KVM", needs);
-	vm_create(&vm, private_vm_type);
-	check_needs(vm.fd, "the VM", vm_needs);
-
-	/*
-	 * 2. Memory: one file for all of it, mapped once. Without INIT_SHARED it
-	 * would be private to begin with.
-	 */
-	private.fd = create_guest_memfd(&vm, 2 * MEM_SIZE,
-					GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED);
-	private.map = map_aligned(private.fd, 2 * MEM_SIZE, MAP_SHARED);
-	shared.fd = private.fd;
-	shared.map = private.map + MEM_SIZE;
-	say("fd %d, private memory at %p, shared at %p\n", private.fd, private.map, shared.map);
-
-	/* 3. Guest-physical addresses for it. */
-	err = vm_add_memory(&vm, PRIVATE_GPA, 2 * MEM_SIZE, private.map, private.fd);
-	errno = err;
-	if (err)
-		die("alignment, overlap, or a file of another VM",
-		    "KVM_SET_USER_MEMORY_REGION2(slot %u)", vm.nr_slots);
-
-	/* 4. What of it is the guest's alone. */
-	err = convert(private.fd, 0, MEM_SIZE, true, &where);
-	errno = err;
-	if (err)
-		die("EBUSY or EAGAIN: somebody uses the page there",
-		    "KVM_SET_MEMORY_ATTRIBUTES2(PRIVATE): at offset %#llx",
-		    (unsigned long long)where);
-
-	/* 5. Run. The guest gets a seed, and makes the secrets of it. */
-	if (getrandom(&private.seed, sizeof(private.seed), 0) != sizeof(private.seed))
-		die("it is there since Linux 3.17", "getrandom(8)");
-	shared.seed = ~private.seed;
-	vm_start(&vm, shared.map, guest_main,
-		 (const uint64_t[]){ SHARED_GPA, PRIVATE_GPA, private.seed });
-	say("the guest begins at pc %#llx\n", (unsigned long long)arch_pc(&vm));
-
-	print_row("tried", "on shared memory", "expected", "came", "so it");
-	ask_guest(&vm, "guest: write secrets, read them back", GUEST_WROTE);
-
-	/* A memory file has no read() or write(), so those are shown to work here. */
-	file.fd = memfd_create("control", MFD_CLOEXEC);
-	if (file.fd < 0 || ftruncate(file.fd, MEM_SIZE))
-		die("needs CONFIG_MEMFD_CREATE", "memfd_create(%#lx)", MEM_SIZE);
-	file.map = map_aligned(file.fd, MEM_SIZE, MAP_SHARED);
-	file.seed = shared.seed;
-	memcpy(file.map, shared.map, SECRET_SIZE);
-
-	try_everything(&shared, &file, &private);
-	try_conversions(&private);
-
-	ask_guest(&vm, "guest: read the secrets again", GUEST_INTACT);
-
-	vm_destroy(&vm);
 	if (skipped)
 		printf("memfile: %d skipped\n", skipped);
 	printf("memfile: %d checks held, %d failed\n", held, failed);
 	return failed ? 1 : 0;
+}
+
+static const char usage[] =
+"usage: memfile-vmm [-v]\n"
+"Run a guest on private memory, and try to read that as the host. Needs\n"
+"/dev/kvm, and /dev/ram0 for O_DIRECT, whose first page it puts back.\n"
+"\n"
+"   or: memfile-vmm [-v] --kernel FILE [option ...]\n"
+"Run Linux on a memory file, with its console on stdin and stdout. Its memory is\n"
+"not in the kernel's direct map, where the kernel offers that. The options:\n"
+"  --initrd FILE        its initramfs\n"
+"  --disk FILE          its /dev/vda; a file that can only be read is read-only\n"
+"  --cmdline TEXT       its command line (a serial console, and reboot after panic)\n"
+"  --memory MIB         how much it has (256)\n"
+"  --cpus N             how many vCPUs (2)\n"
+"  --protected          a VM that has private memory\n"
+"  --private-from MIB   memory from there on is private when it starts (nothing is)\n"
+"  --attack             when the guest says where its secret is, try to get at it\n"
+"  --stats              what happens to its memory, once a second, on stderr\n"
+"\n"
+"  -v  also say what KVM offers and what is created\n"
+"\n"
+"Exit status: 0 all checks held, the guest shut down; 1 a check did not hold;\n"
+"2 it could not be tried; 3 the guest rebooted; 4 the guest panicked\n";
+
+static uint64_t number(const char *text, const char *option, uint64_t least, uint64_t most)
+{
+	char *end;
+	uint64_t value = strtoull(text, &end, 0);
+
+	errno = 0;
+	if (end == text || *end || value < least || value > most)
+		die("see memfile-vmm -h", "--%s %s: not a number from %llu to %llu", option, text,
+		    (unsigned long long)least, (unsigned long long)most);
+	return value;
+}
+
+int main(int argc, char **argv)
+{
+	enum { KERNEL = 1, INITRD, DISK, CMDLINE, MEMORY, CPUS, PROTECTED, PRIVATE, ATTACK, STATS };
+	static const struct option names[] = {
+		{ "kernel", required_argument, NULL, KERNEL },
+		{ "initrd", required_argument, NULL, INITRD },
+		{ "disk", required_argument, NULL, DISK },
+		{ "cmdline", required_argument, NULL, CMDLINE },
+		{ "memory", required_argument, NULL, MEMORY },
+		{ "cpus", required_argument, NULL, CPUS },
+		{ "protected", no_argument, NULL, PROTECTED },
+		{ "private-from", required_argument, NULL, PRIVATE },
+		{ "attack", no_argument, NULL, ATTACK },
+		{ "stats", no_argument, NULL, STATS },
+		{ "help", no_argument, NULL, 'h' },
+		{}
+	};
+	struct options options = { .memory = 256UL << 20, .cpus = 2, .private_from = -1 };
+	int opt, index = 0, others = 0;
+
+	setlinebuf(stdout);
+	while ((opt = getopt_long(argc, argv, "vh", names, &index)) != -1) {
+		switch (opt) {
+		case 'v':
+			verbose = true;
+			continue;
+		case 'h':
+			fputs(usage, stdout);
+			return 0;
+		case KERNEL:
+			options.kernel = optarg;
+			break;
+		case INITRD:
+			options.initrd = optarg;
+			break;
+		case DISK:
+			options.disk = optarg;
+			break;
+		case CMDLINE:
+			options.cmdline = optarg;
+			break;
+		case MEMORY:
+			options.memory = number(optarg, names[index].name, 32, 3072) << 20;
+			break;
+		case CPUS:
+			options.cpus = number(optarg, names[index].name, 1, 64);
+			break;
+		case PROTECTED:
+			options.protected = true;
+			break;
+		case PRIVATE:
+			options.private_from = number(optarg, names[index].name, 0, 3072) << 20;
+			break;
+		case ATTACK:
+			options.attack = true;
+			break;
+		case STATS:
+			options.stats = true;
+			break;
+		default:
+			fputs(usage, stderr);
+			return 2;
+		}
+		others += opt != KERNEL;
+	}
+	if (optind < argc || (others && !options.kernel) ||
+	    (options.private_from != -1UL && !options.protected)) {
+		fputs(usage, stderr);
+		return 2;
+	}
+	return options.kernel ? run_linux(&options) : run_checks();
 }

@@ -3,35 +3,17 @@
 #define _MEMFILE_VMM_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <linux/kvm.h>
 
 /*
- * Guest-physical layout, the same on every architecture: one piece of private
- * memory and one of shared memory, in this order also in the file. Both begin
- * with a page that holds a secret; the shared one also holds what the guest needs
- * to run, because the VMM has to put that there.
+ * The secrets that host and guest play for. A guest holds one in each of two
+ * pieces of its memory that lie next to each other: first the piece that is to be
+ * private, then a shared one. Both pieces begin with their secret.
  */
 #define MEM_SIZE	0x200000UL
-#define PRIVATE_GPA	0x200000UL
-#define SHARED_GPA	0x400000UL
-
-#define GUEST_CODE	0x10000UL	/* offsets into the shared piece */
-#define GUEST_STACK	0x20000UL	/* grows down */
-#define GUEST_TABLES	0x20000UL
-
 #define SECRET_SIZE	64
-
-/* What the guest says when it rings the doorbell. */
-enum {
-	GUEST_WROTE = 1,	/* both secrets are written and read back */
-	GUEST_INTACT,		/* both are still what they were */
-	GUEST_LOST,		/* one of them is not */
-	GUEST_COPIED,
-};
-
-#define DOORBELL_PORT	0xf4		/* x86_64 */
-#define DOORBELL_GPA	0x40000000UL	/* arm64 */
 
 /* Guest and host have to agree on the secret, so any generator will do. */
 #define secret_next(x)	((x) * 6364136223846793005ULL + 1442695040888963407ULL)
@@ -51,59 +33,80 @@ static __always_inline bool secret_is_at(volatile uint64_t *at, uint64_t seed)
 	return same;
 }
 
-/* guest.c: copied into the guest, never called on the host */
-typedef void guest_fn(uint64_t, uint64_t, uint64_t);
-guest_fn guest_main, guest_copy;
-extern const char __start_guest[], __stop_guest[];	/* the linker's names */
-
 /* A piece of guest memory, as the host has it. */
 struct memory {
 	void *map;
 	int fd;
+	uint64_t offset;		/* of the piece in the file */
 	uint64_t seed;			/* of the secret at its start */
 };
 
 struct vm {
-	int fd, vcpu;
+	int fd;
 	unsigned int nr_slots;
+};
+
+struct vcpu {
+	int fd, index;
 	struct kvm_run *run;
 };
 
-/* memfile-vmm.c */
-extern int kvm_fd;
+/* memfile-vmm.c: what the user sees */
+extern bool verbose;
 __attribute__((format(printf, 2, 3)))
 _Noreturn void die(const char *advice, const char *fmt, ...);
-void *map_aligned(int fd, unsigned long size, int flags);
-void vm_create(struct vm *vm, unsigned long type);
-int vm_add_memory(struct vm *vm, uint64_t gpa, unsigned long size, void *map, int guest_memfd);
-void vm_start(struct vm *vm, void *shared, guest_fn *entry, const uint64_t args[3]);
-int vm_run(struct vm *vm);
-void vm_destroy(struct vm *vm);
+__attribute__((format(printf, 1, 2)))
+void say(const char *fmt, ...);
+void report_head(void);
 void report(bool ok, const char *what, const char *control, const char *expected,
 	    const char *came);
 void report_skip(const char *what, const char *why);
+int report_result(void);
 
-/* convert.c */
-int convert(int guest_memfd, uint64_t offset, uint64_t size, bool to_private, uint64_t *where);
-void try_conversions(const struct memory *private);
-
-/* attempts.c */
-int touch(void *to, const void *from);
-const char *outcome(int ret, char text[16]);
-void try_everything(const struct memory *shared, const struct memory *file,
-		    const struct memory *private);
-
-/* arch-*.c */
+/* vm.c: the VM, its memory file, its memory slots and vCPUs */
 struct need {
 	const char *name, *advice;
 	int cap;
 	int bits;			/* 0: any value but 0 will do */
 };
 
+extern int kvm_fd;
+extern const struct need memory_needs[];	/* these end with a nameless one */
+void kvm_open(void);
+void check_needs(int fd, const char *what, const struct need *needs);
+void vm_create(struct vm *vm, unsigned long type);
+int vm_create_file(struct vm *vm, uint64_t size, uint64_t flags);
+void *map_aligned(int fd, unsigned long size, int flags);
+int vm_add_memory(struct vm *vm, uint64_t gpa, unsigned long size, void *map, int guest_memfd);
+void vcpu_create(struct vm *vm, struct vcpu *vcpu, int index);
+void vcpu_destroy(struct vcpu *vcpu);
+int copy_guarded(void *to, const void *from, size_t len);
+
+/* convert.c */
+int convert(int guest_memfd, uint64_t offset, uint64_t size, bool to_private, uint64_t *where);
+int convert_patiently(int guest_memfd, uint64_t offset, uint64_t size, bool to_private);
+
+/* attempts.c */
+const char *outcome(int ret, char text[16]);
+struct memory control_file(const struct memory *like);
+void try_everything(const struct memory *shared, const struct memory *file,
+		    const struct memory *target, bool mapped);
+
+/* checks.c */
+int run_checks(void);
+
+/* linux.c */
+struct options {
+	const char *kernel, *initrd, *disk, *cmdline;
+	unsigned int cpus;
+	uint64_t memory, private_from;	/* in bytes */
+	bool protected, attack, stats;
+};
+int run_linux(const struct options *options);
+
+/* arch-*.c */
 extern const unsigned long private_vm_type, plain_vm_type;
-extern const struct need needs[];	/* ends with a nameless one */
-void arch_start_vcpu(struct vm *vm, void *shared, uint64_t pc, const uint64_t args[3]);
-int arch_doorbell(const struct kvm_run *run);
-uint64_t arch_pc(struct vm *vm);
+extern const struct need needs[];
+uint64_t arch_pc(struct vcpu *vcpu);
 
 #endif
