@@ -160,11 +160,10 @@ static int memfile_change_extents(struct memfile *memfile, pgoff_t start, pgoff_
 	unsigned long nr, run, run_end;
 	int err;
 
-	xa_for_each_range(&memfile->extents, nr, extent, start >> MEMFILE_EXTENT_ORDER,
-			  (end - 1) >> MEMFILE_EXTENT_ORDER) {
-		run = max(start, extent->start) - extent->start;
+	memfile_for_each_extent(memfile, nr, extent, start, end) {
+		run = memfile_extent_first(extent, start);
 		for_each_set_bitrange_from(run, run_end, extent->own,
-					   min(end - extent->start, MEMFILE_EXTENT_PAGES)) {
+					   memfile_extent_end(extent, end)) {
 			err = memfile_change_pages(memfile, extent->page + run,
 						   run_end - run, change);
 			if (err)
@@ -182,7 +181,7 @@ static int memfile_change_single(struct memfile *memfile, pgoff_t start, pgoff_t
 	struct page *first = NULL;
 	unsigned long nr = 0;
 	struct folio *folio;
-	int err = 0;
+	int err;
 
 	if (!atomic_long_read(&memfile->nr_single))
 		return 0;

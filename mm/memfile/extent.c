@@ -44,11 +44,6 @@ static unsigned long memfile_extent_nr(pgoff_t index)
 	return index >> MEMFILE_EXTENT_ORDER;
 }
 
-static pgoff_t memfile_extent_start(pgoff_t index)
-{
-	return round_down(index, MEMFILE_EXTENT_PAGES);
-}
-
 static bool memfile_policy_interleaves(const struct mempolicy *policy)
 {
 #ifdef CONFIG_NUMA
@@ -68,19 +63,18 @@ static bool memfile_policy_interleaves(const struct mempolicy *policy)
 /* NULL, if there is no block of memory, or it is not to be on one node. */
 static struct page *memfile_alloc_block(struct memfile *memfile, pgoff_t start)
 {
-	struct mempolicy *policy, *last;
+	struct mempolicy *policy, *last, *effective;
 	struct page *page = NULL;
 
 	/* Where two policies meet in a range, they are two objects. */
 	policy = mpol_shared_policy_lookup(&memfile->policy, start);
 	last = mpol_shared_policy_lookup(&memfile->policy,
 					 start + MEMFILE_EXTENT_PAGES - 1);
-	if (policy != last ||
-	    memfile_policy_interleaves(policy ?: get_task_policy(current)))
+	effective = policy ?: get_task_policy(current);
+	if (policy != last || memfile_policy_interleaves(effective))
 		goto out;
 
-	page = alloc_frozen_pages_mpol(MEMFILE_EXTENT_GFP, MEMFILE_EXTENT_ORDER,
-				       policy ?: get_task_policy(current),
+	page = alloc_frozen_pages_mpol(MEMFILE_EXTENT_GFP, MEMFILE_EXTENT_ORDER, effective,
 				       NO_INTERLEAVE_INDEX, numa_node_id());
 	if (page) {
 		set_page_refcounted(page);
@@ -164,7 +158,7 @@ struct memfile_extent *memfile_extent_lock(struct memfile *memfile, pgoff_t inde
 		return NULL;
 	mutex_init(&new->lock);
 	new->memfile = memfile;
-	new->start = memfile_extent_start(index);
+	new->start = round_down(index, MEMFILE_EXTENT_PAGES);
 
 	/* Who comes second waits until the extent has its pages, or has none. */
 	mutex_lock(&new->lock);
@@ -310,12 +304,9 @@ static void memfile_extents_free(struct memfile *memfile, pgoff_t start, pgoff_t
 	struct memfile_extent *extent;
 	unsigned long nr;
 
-	xa_for_each_range(&memfile->extents, nr, extent, memfile_extent_nr(start),
-			  memfile_extent_nr(end - 1)) {
-		memfile_extent_free_reserved(extent,
-					     max(start, extent->start) - extent->start,
-					     min(end - extent->start, MEMFILE_EXTENT_PAGES),
-					     restore);
+	memfile_for_each_extent(memfile, nr, extent, start, end) {
+		memfile_extent_free_reserved(extent, memfile_extent_first(extent, start),
+					     memfile_extent_end(extent, end), restore);
 		memfile_extent_drop_empty(memfile, extent);
 		cond_resched();
 	}
@@ -361,14 +352,13 @@ void memfile_extents_unreserve(struct memfile *memfile, pgoff_t start, pgoff_t e
 void memfile_extents_leak(struct memfile *memfile, pgoff_t start, pgoff_t end)
 {
 	struct memfile_extent *extent;
-	unsigned long nr, first, last;
+	unsigned long nr, first, len;
 
-	xa_for_each_range(&memfile->extents, nr, extent, memfile_extent_nr(start),
-			  memfile_extent_nr(end - 1)) {
-		first = max(start, extent->start) - extent->start;
-		last = min(end - extent->start, MEMFILE_EXTENT_PAGES);
-		bitmap_clear(extent->own, first, last - first);
-		bitmap_clear(extent->used, first, last - first);
+	memfile_for_each_extent(memfile, nr, extent, start, end) {
+		first = memfile_extent_first(extent, start);
+		len = memfile_extent_end(extent, end) - first;
+		bitmap_clear(extent->own, first, len);
+		bitmap_clear(extent->used, first, len);
 	}
 }
 
@@ -387,8 +377,7 @@ pgoff_t memfile_extents_batch_end(struct memfile *memfile, pgoff_t start, pgoff_
 	struct memfile_extent *extent;
 	unsigned long nr;
 
-	xa_for_each_range(&memfile->extents, nr, extent, memfile_extent_nr(start),
-			  memfile_extent_nr(end - 1)) {
+	memfile_for_each_extent(memfile, nr, extent, start, end) {
 		if (!left--)
 			return extent->start;
 	}

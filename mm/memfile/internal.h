@@ -160,6 +160,25 @@ void memfile_extents_unreserve(struct memfile *memfile, pgoff_t start, pgoff_t e
 void memfile_extents_leak(struct memfile *memfile, pgoff_t start, pgoff_t end);
 pgoff_t memfile_extents_batch_end(struct memfile *memfile, pgoff_t start, pgoff_t end);
 
+/* All extents that have offsets from @start to @end; @nr is for the loop. */
+#define memfile_for_each_extent(memfile, nr, extent, start, end)		\
+	xa_for_each_range(&(memfile)->extents, nr, extent,			\
+			  (start) >> MEMFILE_EXTENT_ORDER,			\
+			  ((end) - 1) >> MEMFILE_EXTENT_ORDER)
+
+/* Where a range of offsets begins and ends in an extent, counted from its start. */
+static inline unsigned long memfile_extent_first(const struct memfile_extent *extent,
+						 pgoff_t start)
+{
+	return max(start, extent->start) - extent->start;
+}
+
+static inline unsigned long memfile_extent_end(const struct memfile_extent *extent,
+					       pgoff_t end)
+{
+	return min(end - extent->start, MEMFILE_EXTENT_PAGES);
+}
+
 /* Is the page for this offset, in the file or not, one of the extent? */
 static inline bool memfile_extent_has(const struct memfile_extent *extent,
 				      pgoff_t index)

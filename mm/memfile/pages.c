@@ -537,7 +537,8 @@ void memfile_evict(struct memfile *memfile)
 	unsigned long nr;
 
 	filemap_invalidate_lock(mapping);
-	for (start = 0; start < end; start = next) {
+	/* Where no page can be absent, to look for them is a walk for nothing. */
+	for (start = memfile->absent ? 0 : end; start < end; start = next) {
 		next = memfile_batch_end(memfile, start, end, &nr);
 		if (memfile_restore_direct_map(memfile, start, next, memfile->absent))
 			memfile_leak(memfile, start, next);
