@@ -111,40 +111,38 @@ pgoff_t memfile_chunk_end(struct memfile *memfile, pgoff_t start, pgoff_t end)
 	return end;
 }
 
-int memfile_withdraw(struct memfile *memfile, pgoff_t start, pgoff_t end,
-		     struct memfile_conversion *conv)
+/* The first page that is in use, by a pin or also by another reference. */
+static int find_in_use(struct memfile *memfile, pgoff_t start, pgoff_t end,
+		       struct memfile_conversion *conv, enum test_event_type type,
+		       bool references)
 {
 	struct test_file *tf = to_test_file(memfile);
 	pgoff_t index;
 
 	assert_locked(memfile);
-	test_log(memfile, TEST_WITHDRAW, start, end);
+	test_log(memfile, type, start, end);
 	for_each_page(index, tf, start, end) {
+		struct test_page *page = page_at(tf, index);
+
 		conv->nr++;
-		if (!page_at(tf, index)->pinned && !page_at(tf, index)->referenced)
+		if (!page->pinned && !(references && page->referenced))
 			continue;
 		conv->where = index;
-		return page_at(tf, index)->pinned ? -EBUSY : -EAGAIN;
+		return page->pinned ? -EBUSY : -EAGAIN;
 	}
 	return 0;
+}
+
+int memfile_withdraw(struct memfile *memfile, pgoff_t start, pgoff_t end,
+		     struct memfile_conversion *conv)
+{
+	return find_in_use(memfile, start, end, conv, TEST_WITHDRAW, true);
 }
 
 int memfile_find_pinned(struct memfile *memfile, pgoff_t start, pgoff_t end,
 			struct memfile_conversion *conv)
 {
-	struct test_file *tf = to_test_file(memfile);
-	pgoff_t index;
-
-	assert_locked(memfile);
-	test_log(memfile, TEST_FIND_PINNED, start, end);
-	for_each_page(index, tf, start, end) {
-		conv->nr++;
-		if (!page_at(tf, index)->pinned)
-			continue;
-		conv->where = index;
-		return -EBUSY;
-	}
-	return 0;
+	return find_in_use(memfile, start, end, conv, TEST_FIND_PINNED, false);
 }
 
 static int change_direct_map(struct memfile *memfile, pgoff_t start, pgoff_t end,

@@ -26,7 +26,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include "memfile_util.h"
+#include "memfile_race.h"
 
 #define NR_SLOTS	3
 #define SLOT		10
@@ -34,18 +34,12 @@
 #define NR_PAGES	(NR_SLOTS * SLOT_PAGES)
 #define NR_WORDS	4
 #define NR_POISONED	8
-#define MAX_VCPUS	4
 
 #define MMAP		GUEST_MEMFD_FLAG_MMAP
 #define SHARED_FILE	(GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED)
 
 static size_t page_size;
 static size_t file_size;
-static int nr_vcpus = MAX_VCPUS;
-static int nr_kills = 2;
-static int seconds = 1;
-static const char *only;
-static u32 seed;
 
 /* Guest and host */
 
@@ -900,40 +894,6 @@ static void test_kill(struct race *race)
  * In a process of its own, so that the next one runs whatever comes, even if
  * the process cannot be killed any more.
  */
-static void run_test(struct race *race)
-{
-	/* Generous: emulated, on a debug kernel, with all of it at work. */
-	int deciseconds = 10 * (60 + 10 * seconds + 5 * nr_kills);
-	pid_t pid;
-
-	if (only && strcmp(only, race->name)) {
-		ksft_test_result_skip("%s\n", race->name);
-		return;
-	}
-
-	fflush(NULL);
-	pid = fork();
-	TEST_ASSERT(pid >= 0, "fork() failed");
-	if (!pid) {
-		signal(SIGBUS, sigbus_handler);
-		race->test(race);
-		fflush(NULL);
-		_exit(KSFT_PASS);
-	}
-	memfile_await(race->name, pid, deciseconds);
-}
-
-static void help(const char *name)
-{
-	printf("Usage: %s [-h] [-s seconds] [-r seed] [-v vcpus] [-k kills] [-t test]\n"
-	       " -s: length of each race (default: %d)\n"
-	       " -r: seed of the random operations (default: the time)\n"
-	       " -v: number of vCPUs, up to %d (default: %d)\n"
-	       " -k: how many VMMs to kill (default: %d)\n"
-	       " -t: only this one of the tests\n",
-	       name, seconds, MAX_VCPUS, nr_vcpus, nr_kills);
-}
-
 int main(int argc, char *argv[])
 {
 	struct race races[] = {
@@ -950,45 +910,21 @@ int main(int argc, char *argv[])
 			.poison = true, .punch = true, .references = true,
 		},
 	};
-	int opt, i;
+	int i;
 
 	page_size = getpagesize();
 	file_size = NR_PAGES * page_size;
-	seed = time(NULL);
-
-	while ((opt = getopt(argc, argv, "hs:r:v:k:t:")) != -1) {
-		switch (opt) {
-		case 's':
-			seconds = atoi_positive("Seconds", optarg);
-			break;
-		case 'r':
-			seed = atoi_non_negative("Seed", optarg);
-			break;
-		case 'v':
-			nr_vcpus = atoi_positive("Number of vCPUs", optarg);
-			TEST_ASSERT(nr_vcpus <= MAX_VCPUS, "No more than %d vCPUs",
-				    MAX_VCPUS);
-			break;
-		case 'k':
-			nr_kills = atoi_non_negative("Number of kills", optarg);
-			break;
-		case 't':
-			only = optarg;
-			break;
-		default:
-			help(argv[0]);
-			exit(opt == 'h' ? KSFT_PASS : KSFT_FAIL);
-		}
-	}
+	nr_vcpus = MAX_VCPUS;
+	nr_kills = 2;
+	race_options(argc, argv);
 
 	ksft_print_header();
 	memfile_require_convert();
-	ksft_set_plan(ARRAY_SIZE(races));
-	ksft_print_msg("seed %u, %d s each, %d vCPUs, %d kills\n", seed, seconds,
-		       nr_vcpus, nr_kills);
+	race_begin(ARRAY_SIZE(races));
+	signal(SIGBUS, sigbus_handler);
 
 	for (i = 0; i < ARRAY_SIZE(races); i++)
-		run_test(&races[i]);
+		race_run(&races[i], races[i].name, races[i].test);
 
 	ksft_finished();
 }

@@ -15,12 +15,11 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include "memfile_util.h"
+#include "memfile_race.h"
 #include "numaif.h"
 
 #define NR_SLOTS	3
 #define SLOT		10
-#define MAX_VCPUS	4
 
 /* A narrow file for contention, a wide one to notice if it were leaked. */
 #define NARROW_PAGES	(NR_SLOTS * 32)
@@ -29,11 +28,6 @@
 #define NR_POISONED	8
 
 static size_t page_size;
-static int nr_vcpus = 2;
-static int nr_kills = 20;
-static int seconds = 1;
-static const char *only;
-static u32 seed;
 
 struct race {
 	const char *name;
@@ -540,38 +534,6 @@ static void test_kill(struct race *race)
  * In a process of its own, so that the next one runs whatever comes, even if
  * the process cannot be killed any more.
  */
-static void run_test(struct race *race, void (*test)(struct race *race))
-{
-	/* Generous: emulated, on a debug kernel, with all of it at work. */
-	int deciseconds = 10 * (60 + 10 * seconds + 5 * nr_kills);
-	pid_t pid;
-
-	if (only && strcmp(only, race->name)) {
-		ksft_test_result_skip("%s\n", race->name);
-		return;
-	}
-
-	fflush(NULL);
-	pid = fork();
-	TEST_ASSERT(pid >= 0, "fork() failed");
-	if (!pid) {
-		test(race);
-		_exit(KSFT_PASS);
-	}
-	memfile_await(race->name, pid, deciseconds);
-}
-
-static void help(const char *name)
-{
-	printf("Usage: %s [-h] [-s seconds] [-r seed] [-v vcpus] [-k kills] [-t test]\n"
-	       " -s: length of each race (default: %d)\n"
-	       " -r: seed of the random operations (default: the time)\n"
-	       " -v: number of vCPUs, up to %d (default: %d)\n"
-	       " -k: how many VMMs to kill (default: %d)\n"
-	       " -t: only this one of the tests\n",
-	       name, seconds, MAX_VCPUS, nr_vcpus, nr_kills);
-}
-
 #define SHARED	(GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED)
 
 int main(int argc, char *argv[])
@@ -581,49 +543,23 @@ int main(int argc, char *argv[])
 	struct race poison = { .name = "hwpoison", .flags = SHARED, .poison = true };
 	struct race closing = { .name = "close", .flags = SHARED };
 	struct race killed = { .name = "kill", .flags = SHARED };
-	int opt;
 
 	page_size = getpagesize();
-	seed = time(NULL);
-
-	while ((opt = getopt(argc, argv, "hs:r:v:k:t:")) != -1) {
-		switch (opt) {
-		case 's':
-			seconds = atoi_positive("Seconds", optarg);
-			break;
-		case 'r':
-			seed = atoi_non_negative("Seed", optarg);
-			break;
-		case 'v':
-			nr_vcpus = atoi_positive("Number of vCPUs", optarg);
-			TEST_ASSERT(nr_vcpus <= MAX_VCPUS, "No more than %d vCPUs",
-				    MAX_VCPUS);
-			break;
-		case 'k':
-			nr_kills = atoi_non_negative("Number of kills", optarg);
-			break;
-		case 't':
-			only = optarg;
-			break;
-		default:
-			help(argv[0]);
-			exit(opt == 'h' ? KSFT_PASS : KSFT_FAIL);
-		}
-	}
+	nr_vcpus = 2;
+	nr_kills = 20;
+	race_options(argc, argv);
 
 	ksft_print_header();
 	TEST_REQUIRE(kvm_has_cap(KVM_CAP_GUEST_MEMFD));
 	TEST_REQUIRE((kvm_check_cap(KVM_CAP_GUEST_MEMFD_FLAGS) & SHARED) == SHARED);
 #ifdef __x86_64__
-	ksft_set_plan(6);
+	race_begin(6);
 #else
-	ksft_set_plan(5);
+	race_begin(5);
 #endif
-	ksft_print_msg("seed %u, %d s each, %d vCPUs, %d kills\n", seed, seconds,
-		       nr_vcpus, nr_kills);
 
-	run_test(&shared, test_race);
-	run_test(&private, test_race);
+	race_run(&shared, shared.name, test_race);
+	race_run(&private, private.name, test_race);
 #ifdef __x86_64__
 	struct race sw_protected = {
 		.name = "sw_protected",
@@ -631,17 +567,17 @@ int main(int argc, char *argv[])
 	};
 
 	if (kvm_check_cap(KVM_CAP_VM_TYPES) & BIT(KVM_X86_SW_PROTECTED_VM))
-		run_test(&sw_protected, test_race);
+		race_run(&sw_protected, sw_protected.name, test_race);
 	else
 		ksft_test_result_skip("%s\n", sw_protected.name);
 #endif
-	run_test(&closing, test_close);
-	run_test(&killed, test_kill);
+	race_run(&closing, closing.name, test_close);
+	race_run(&killed, killed.name, test_kill);
 	/*
 	 * The last one, as a kernel that deadlocks here leaves a process behind
 	 * that holds on to its memory.
 	 */
-	run_test(&poison, test_race);
+	race_run(&poison, poison.name, test_race);
 
 	ksft_finished();
 }

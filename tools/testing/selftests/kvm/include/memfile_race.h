@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the tests that have memory files raced for have in common: their options, and
+ * a process of its own for each race.
+ */
+#ifndef SELFTEST_KVM_MEMFILE_RACE_H
+#define SELFTEST_KVM_MEMFILE_RACE_H
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "memfile_util.h"
+
+#define MAX_VCPUS	4
+
+struct race;
+
+/* The first two have no default here. */
+static int nr_vcpus;
+static int nr_kills;
+static int seconds = 1;
+static const char *only;
+static u32 seed;
+
+static inline void race_help(const char *name)
+{
+	printf("Usage: %s [-h] [-s seconds] [-r seed] [-v vcpus] [-k kills] [-t test]\n"
+	       " -s: length of each race (default: %d)\n"
+	       " -r: seed of the random operations (default: the time)\n"
+	       " -v: number of vCPUs, up to %d (default: %d)\n"
+	       " -k: how many VMMs to kill (default: %d)\n"
+	       " -t: only this one of the tests\n",
+	       name, seconds, MAX_VCPUS, nr_vcpus, nr_kills);
+}
+
+static inline void race_options(int argc, char *argv[])
+{
+	int opt;
+
+	seed = time(NULL);
+
+	while ((opt = getopt(argc, argv, "hs:r:v:k:t:")) != -1) {
+		switch (opt) {
+		case 's':
+			seconds = atoi_positive("Seconds", optarg);
+			break;
+		case 'r':
+			seed = atoi_non_negative("Seed", optarg);
+			break;
+		case 'v':
+			nr_vcpus = atoi_positive("Number of vCPUs", optarg);
+			TEST_ASSERT(nr_vcpus <= MAX_VCPUS, "No more than %d vCPUs",
+				    MAX_VCPUS);
+			break;
+		case 'k':
+			nr_kills = atoi_non_negative("Number of kills", optarg);
+			break;
+		case 't':
+			only = optarg;
+			break;
+		default:
+			race_help(argv[0]);
+			exit(opt == 'h' ? KSFT_PASS : KSFT_FAIL);
+		}
+	}
+}
+
+static inline void race_begin(int nr_tests)
+{
+	ksft_set_plan(nr_tests);
+	ksft_print_msg("seed %u, %d s each, %d vCPUs, %d kills\n", seed, seconds,
+		       nr_vcpus, nr_kills);
+}
+
+static inline void race_run(struct race *race, const char *name,
+			    void (*test)(struct race *race))
+{
+	/* Generous: emulated, on a debug kernel, with all of it at work. */
+	int deciseconds = 10 * (60 + 10 * seconds + 5 * nr_kills);
+	pid_t pid;
+
+	if (only && strcmp(only, name)) {
+		ksft_test_result_skip("%s\n", name);
+		return;
+	}
+
+	fflush(NULL);
+	pid = fork();
+	TEST_ASSERT(pid >= 0, "fork() failed");
+	if (!pid) {
+		test(race);
+		fflush(NULL);
+		_exit(KSFT_PASS);
+	}
+	memfile_await(name, pid, deciseconds);
+}
+
+#endif /* SELFTEST_KVM_MEMFILE_RACE_H */
