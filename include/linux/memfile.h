@@ -186,6 +186,7 @@ int memfile_absent_states(unsigned int flags);
 int memfile_register(struct file *file, struct memfile_consumer *consumer,
 		     pgoff_t start, unsigned long nr);
 void memfile_unregister(struct memfile_consumer *consumer);
+void memfile_transfer(struct memfile_consumer *from, struct memfile_consumer *to);
 
 enum memfile_state memfile_state(const struct memfile_consumer *consumer,
 				 pgoff_t index);

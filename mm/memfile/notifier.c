@@ -213,3 +213,35 @@ void memfile_unregister(struct memfile_consumer *consumer)
 	module_put(owner);
 }
 EXPORT_SYMBOL_FOR_MODULES(memfile_unregister, "kvm,memfile_kunit");
+
+/**
+ * memfile_transfer - let another consumer take over a registration
+ * @from: A registered consumer.
+ * @to: The consumer that takes its place, with the same ops and domain set.
+ *
+ * For a consumer that is part of an object which is replaced by a copy of
+ * itself.  No invalidation is lost in between, and none starts with one of the
+ * two and ends with the other.
+ *
+ * From now on @to is told of invalidations, and is what memfile_unregister()
+ * takes.  Until then @from remains good for lookups, so that those who have not
+ * yet seen the copy need not be waited for; @from needs no unregistering.
+ *
+ * Context: Process context, may sleep.  Takes invalidate_lock.
+ */
+void memfile_transfer(struct memfile_consumer *from, struct memfile_consumer *to)
+{
+	struct inode *inode = from->inode;
+	struct memfile *memfile = MEMFILE_I(inode);
+
+	filemap_invalidate_lock(inode->i_mapping);
+	mutex_lock(&memfile->consumers_lock);
+	to->node.start = from->node.start;
+	to->node.last = from->node.last;
+	interval_tree_remove(&from->node, &memfile->consumers);
+	interval_tree_insert(&to->node, &memfile->consumers);
+	WRITE_ONCE(to->inode, inode);
+	mutex_unlock(&memfile->consumers_lock);
+	filemap_invalidate_unlock(inode->i_mapping);
+}
+EXPORT_SYMBOL_FOR_MODULES(memfile_transfer, "kvm,memfile_kunit");

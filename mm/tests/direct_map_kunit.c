@@ -6,9 +6,11 @@
 
 #include <kunit/test.h>
 #include <linux/direct_map.h>
+#include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/sched.h>
 #include <linux/set_memory.h>
+#include <linux/sizes.h>
 #include <linux/vmstat.h>
 
 /*
@@ -235,6 +237,44 @@ static void test_no_memory(struct kunit *test)
 	expect_absent(test, page, 0, 0);
 }
 
+/* So much stays for whoever else needs memory meanwhile. */
+#define FREE_RESERVE	(SZ_64M >> PAGE_SHIFT)
+
+/*
+ * Whoever frees a page has put it back before. This says it of all users of the
+ * direct map since boot: it takes all free memory, without a look at the content,
+ * and gives it back.
+ */
+static void test_free_memory(struct kunit *test)
+{
+	unsigned long absent = 0, nr = 0;
+	struct page *page, *next;
+	struct sysinfo info;
+	LIST_HEAD(taken);
+
+	for (int order = MAX_PAGE_ORDER; order >= 0; order--) {
+		for (si_meminfo(&info); info.freeram > FREE_RESERVE; si_meminfo(&info)) {
+			page = alloc_pages(__GFP_NOWARN, order);
+			if (!page)
+				break;
+			set_page_private(page, order);
+			list_add(&page->lru, &taken);
+		}
+	}
+
+	list_for_each_entry_safe(page, next, &taken, lru) {
+		int order = page_private(page);
+
+		for (unsigned long i = 0; i < 1UL << order; i++)
+			absent += !kernel_page_present(page + i);
+		nr += 1UL << order;
+		set_page_private(page, 0);
+		__free_pages(page, order);
+	}
+	kunit_info(test, "looked at %lu free pages", nr);
+	KUNIT_EXPECT_EQ(test, absent, 0);
+}
+
 /* Those that split blocks, which the allocator may hand out again, come last. */
 static struct kunit_case direct_map_test_cases[] = {
 	KUNIT_CASE(test_block),
@@ -245,6 +285,7 @@ static struct kunit_case direct_map_test_cases[] = {
 	KUNIT_CASE(test_partial_restore),
 	KUNIT_CASE(test_flush_range),
 	KUNIT_CASE(test_incomplete),
+	KUNIT_CASE(test_free_memory),
 	{}
 };
 

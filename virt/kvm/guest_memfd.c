@@ -7,9 +7,10 @@
  * only be taken back while the VM exists.
  *
  * Every memslot on the file is a consumer of its own, embedded in the slot.
- * It is registered when the slot is created, and unregistered when the slot is
- * freed or the file is closed, whichever comes first.  slot->gmem.file is set
- * exactly while the file is open.
+ * It is registered when the slot is created, handed on when other flags make
+ * it another slot, and unregistered when the slot is freed or the file is
+ * closed, whichever comes first.  slot->gmem.file is set exactly while the file
+ * is open.
  */
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -174,6 +175,12 @@ bool __weak kvm_arch_gmem_keeps_content(struct kvm *kvm)
 bool __weak kvm_arch_gmem_needs_direct_map(struct kvm *kvm)
 {
 	return false;
+}
+
+/* Whether mappings can be write-protected, whatever a page is converted to. */
+bool __weak kvm_arch_gmem_can_log_dirty(struct kvm *kvm)
+{
+	return true;
 }
 
 static unsigned int kvm_gmem_file_flags(struct kvm *kvm, u64 flags)
@@ -363,6 +370,28 @@ int kvm_gmem_create(struct kvm *kvm, struct kvm_create_guest_memfd *args)
 }
 
 /*
+ * What the guest writes is worth logging if userspace can read it: all of a
+ * slot that is its file's only, unless the VM has private memory in the range.
+ * Pages that become private later are logged like the others, so that there is
+ * no order of the two calls that works and one that does not.
+ */
+static int kvm_gmem_check_dirty_log(struct kvm *kvm, const struct kvm_memory_slot *slot)
+{
+	pgoff_t start = slot->gmem.pgoff, end = start + slot->npages;
+	enum memfile_state state;
+
+	if (!kvm_slot_dirty_track_enabled(slot))
+		return 0;
+	if (!kvm_memslot_is_gmem_only(slot) || !kvm_arch_gmem_can_log_dirty(kvm))
+		return -EINVAL;
+	if (kvm_arch_has_private_mem(kvm) &&
+	    (memfile_query(slot->gmem.file, start, end, &state) != end ||
+	     state != MEMFILE_SHARED))
+		return -EINVAL;
+	return 0;
+}
+
+/*
  * On success the caller has a reference to slot->gmem.file, to be dropped when
  * the slot is bound, or not going to be.
  */
@@ -372,6 +401,7 @@ int kvm_gmem_prepare_memory_region(struct kvm *kvm, struct kvm_memory_slot *slot
 	uoff_t size = (uoff_t)slot->npages << PAGE_SHIFT;
 	struct file *file;
 	uoff_t end;
+	int r;
 
 	if (WARN_ON_ONCE(slot->flags & KVM_MEMSLOT_GMEM_ONLY))
 		return -EINVAL;
@@ -402,7 +432,11 @@ int kvm_gmem_prepare_memory_region(struct kvm *kvm, struct kvm_memory_slot *slot
 
 	slot->gmem.file = file;
 	slot->gmem.pgoff = offset >> PAGE_SHIFT;
-	return 0;
+
+	r = kvm_gmem_check_dirty_log(kvm, slot);
+	if (r)
+		fput(file);
+	return r;
 }
 
 int kvm_gmem_commit_memory_region(struct kvm *kvm, struct kvm_memory_slot *slot)
@@ -412,6 +446,40 @@ int kvm_gmem_commit_memory_region(struct kvm *kvm, struct kvm_memory_slot *slot)
 
 	return memfile_register(slot->gmem.file, &slot->gmem.consumer,
 				slot->gmem.pgoff, slot->npages);
+}
+
+/* Whether it is this range of this file that the slot has had from the start. */
+bool kvm_gmem_is_bound(const struct kvm_memory_slot *slot, unsigned int fd, uoff_t offset)
+{
+	struct file *file __free(fput) = fget(fd);
+
+	return file && file == slot->gmem.file &&
+	       offset == (uoff_t)slot->gmem.pgoff << PAGE_SHIFT;
+}
+
+/*
+ * @new is going to be @old with other flags.  Needs no reference to the file:
+ * kvm_gmem_release() waits for slots_lock, and will find @new.
+ */
+int kvm_gmem_prepare_flags(struct kvm *kvm, const struct kvm_memory_slot *old,
+			   struct kvm_memory_slot *new)
+{
+	new->flags |= old->flags & KVM_MEMSLOT_GMEM_ONLY;
+	new->gmem.file = old->gmem.file;
+	new->gmem.pgoff = old->gmem.pgoff;
+	new->gmem.consumer.ops = old->gmem.consumer.ops;
+	new->gmem.consumer.domain = old->gmem.consumer.domain;
+
+	return kvm_gmem_check_dirty_log(kvm, new);
+}
+
+/*
+ * Before @new is visible to anybody, so that whoever sees it finds its consumer
+ * registered.  vCPUs that still see @old get pages through that.
+ */
+void kvm_gmem_commit_flags(struct kvm_memory_slot *old, struct kvm_memory_slot *new)
+{
+	memfile_transfer(&old->gmem.consumer, &new->gmem.consumer);
 }
 
 void kvm_gmem_unbind(struct kvm_memory_slot *slot)

@@ -284,6 +284,39 @@ static void unregistered_hear_nothing(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, gone->balance, 0);
 }
 
+/* The copy hears what the original would have, and both may look pages up. */
+static void transfer(struct kunit *test)
+{
+	struct mock_file *mf = mock_create(test, 30, 0);
+	struct mock_consumer *from = mock_register(test, mf, &mmu_a, 10, 10);
+	struct mock_consumer *to = mock_consumer(test, &mmu_a);
+	struct mock_consumer *third = mock_consumer(test, &mmu_a);
+	struct memfile_pfn mp1, mp2;
+
+	mock_allocate(test, mf, 0, 30);
+	memfile_transfer(&from->consumer, &to->consumer);
+	KUNIT_EXPECT_EQ(test, mock_fdinfo(test, mf, "memfile-consumers"), 1);
+	KUNIT_EXPECT_EQ(test, -EEXIST,
+			memfile_register(mf->file, &third->consumer, 19, 1));
+
+	KUNIT_EXPECT_EQ(test, 0, memfile_lookup_pfn(&from->consumer, 12, &mp1));
+	KUNIT_EXPECT_EQ(test, 0, memfile_lookup_pfn(&to->consumer, 12, &mp2));
+	KUNIT_EXPECT_EQ(test, mp1.pfn, mp2.pfn);
+	KUNIT_EXPECT_EQ(test, -EINVAL, memfile_lookup_pfn(&to->consumer, 20, &mp2));
+
+	mock_log_clear();
+	mock_punch(test, mf, 0, 30);
+	KUNIT_EXPECT_EQ(test, mock_log_count(MOCK_START, from), 0);
+	MOCK_EXPECT(test, 0, MOCK_START, to, 10, 20);
+	KUNIT_EXPECT_EQ(test, to->balance, 0);
+
+	/* There is one registration to end. */
+	from->consumer.inode = NULL;
+	mock_unregister(to);
+	KUNIT_EXPECT_EQ(test, mock_fdinfo(test, mf, "memfile-consumers"), 0);
+	KUNIT_EXPECT_EQ(test, 0, memfile_register(mf->file, &third->consumer, 0, 30));
+}
+
 /* Populate first, bind later. */
 static void late_registration(struct kunit *test)
 {
@@ -364,6 +397,7 @@ static struct kunit_case notifier_cases[] = {
 	KUNIT_CASE(allocate_batches),
 	KUNIT_CASE(states_of_invalidation),
 	KUNIT_CASE(unregistered_hear_nothing),
+	KUNIT_CASE(transfer),
 	KUNIT_CASE(late_registration),
 #ifdef CONFIG_MEMORY_FAILURE
 	KUNIT_CASE(memory_failure_notifies),

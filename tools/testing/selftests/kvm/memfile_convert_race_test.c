@@ -853,7 +853,7 @@ static void run_victim(struct race *race, int ready, int done)
 static void test_kill(struct race *race)
 {
 	struct kvm_random_state rng = new_kvm_random_state(seed);
-	u64 before = memfile_meminfo("Unevictable"), after = 0;
+	u64 before = memfile_meminfo("Unevictable");
 	int ready[2], done[2], status, i;
 	pid_t pid;
 	char c;
@@ -881,13 +881,7 @@ static void test_kill(struct race *race)
 		kvm_close(done[0]);
 	}
 
-	for (i = 0; i < 50; i++) {
-		after = memfile_meminfo("Unevictable");
-		if (after < before + SZ_1M)
-			return;
-		usleep(100000);
-	}
-	TEST_FAIL("%lu bytes were unevictable before, %lu are", before, after);
+	race_memory_is_back(before);
 }
 
 /*

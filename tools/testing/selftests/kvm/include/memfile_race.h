@@ -75,6 +75,23 @@ static inline void race_begin(int nr_tests)
 		       nr_vcpus, nr_kills);
 }
 
+/* Wait until what @unevictable was before is so again. */
+static inline void race_memory_is_back(u64 unevictable)
+{
+	u64 now = 0;
+	int tries;
+
+	for (tries = 0; tries < 50; tries++) {
+		now = memfile_meminfo("Unevictable");
+		if (now < unevictable + SZ_1M)
+			break;
+		usleep(100000);
+	}
+	TEST_ASSERT(tries < 50, "%lu bytes were unevictable before, %lu are",
+		    unevictable, now);
+
+}
+
 static inline void race_run(struct race *race, const char *name,
 			    void (*test)(struct race *race))
 {
