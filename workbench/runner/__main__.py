@@ -39,7 +39,8 @@ class Context:
 
     def start_boot(self, boot, plan):
         environment = dict(os.environ, SMP=str(boot.smp), THREAD=boot.thread,
-                           MEMORY=boot.memory, APPEND=boot.append, PLAN=str(plan))
+                           MEMORY=boot.memory, APPEND=boot.append, CPU=boot.cpu,
+                           PLAN=str(plan))
         return subprocess.Popen([WORKBENCH / "boot", boot.arch, self.config, self.tree],
                                 env=environment, stdin=subprocess.DEVNULL,
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

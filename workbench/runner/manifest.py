@@ -6,6 +6,7 @@ boots.toml names the machines:
     [x86_64-numa]
     arch = "x86_64"
     append = "numa=fake=2"      # to the kernel's command line
+    cpu = "cortex-a72"          # a model other than what workbench/boot takes
     smp = 2
     thread = "multi"            # how QEMU runs the CPUs: each its own, or "single"
     memory = "4G"
@@ -36,6 +37,7 @@ class Boot:
     name: str
     arch: str
     append: str = ""
+    cpu: str = ""
     smp: int = 2
     thread: str = "multi"
     memory: str = "4G"

@@ -506,7 +506,6 @@ TEST_F(memfile, slot_errors)
 	TEST_SLOT_REFUSED(vm, new, EINVAL, r.slot |= 0xff0000);
 
 	/* Whatever does not go with a file; flags are looked at first, the fd next. */
-	TEST_SLOT_REFUSED(vm, new, EINVAL, r.flags |= KVM_MEM_LOG_DIRTY_PAGES);
 	TEST_SLOT_REFUSED(vm, new, EINVAL, r.flags |= KVM_MEM_READONLY);
 	TEST_SLOT_REFUSED(vm, new, EINVAL,
 			  r.flags |= KVM_MEM_READONLY | KVM_MEM_LOG_DIRTY_PAGES);
@@ -517,8 +516,8 @@ TEST_F(memfile, slot_errors)
 	for (i = 3; i < 32; i++)
 		TEST_SLOT_REFUSED(vm, new, EINVAL, r.flags |= BIT(i));
 
-	/* Whatever is no deletion: a memslot with a file does not change. */
-	TEST_SLOT_REFUSED(vm, old, EINVAL, r.guest_memfd_offset = 4 * page_size);
+	/* Whatever is no deletion: a memslot with a file stays where it is. */
+	TEST_SLOT_REFUSED(vm, old, EINVAL, r.guest_memfd_offset = 3 * page_size);
 	TEST_SLOT_REFUSED(vm, old, EINVAL, r.guest_memfd_offset = 8 * page_size);
 	TEST_SLOT_REFUSED(vm, old, EINVAL, r.guest_phys_addr = gpa(16));
 	TEST_SLOT_REFUSED(vm, old, EINVAL, r.userspace_addr = (u64)anon);
@@ -526,7 +525,6 @@ TEST_F(memfile, slot_errors)
 	TEST_SLOT_REFUSED(vm, old, EINVAL, r.memory_size = page_size);
 	TEST_SLOT_REFUSED(vm, old, EINVAL, r.flags = 0);
 	TEST_SLOT_REFUSED(vm, old, EINVAL, r.flags = 0, r.userspace_addr = (u64)anon);
-	TEST_SLOT_REFUSED(vm, old, EINVAL, r.flags |= KVM_MEM_LOG_DIRTY_PAGES);
 	TEST_SLOT_REFUSED(vm, old, EINVAL, r.flags = KVM_MEM_LOG_DIRTY_PAGES);
 	TEST_SLOT_REFUSED(vm, old, EINVAL, r.flags |= KVM_MEM_READONLY);
 	TEST_SLOT_REFUSED(vm, old, EINVAL, r.flags = KVM_MEM_READONLY);
