@@ -183,8 +183,8 @@ static void each_failure(NTH_DATA *self, const char *name, int (*op)(NTH_DATA *s
 			    after.shared, before.consumers, after.consumers);
 		/* A block that was reserved may stay, as a whole. */
 		more = held(self->fd) - held_before;
-		TEST_ASSERT(!more || more == SZ_2M, "%s, allocation %d: the file has %ld bytes more",
-			    name, nth, more);
+		TEST_ASSERT(!more || more == SZ_2M,
+			    "%s, allocation %d: the file has %ld bytes more", name, nth, more);
 		nr_failed++;
 	}
 	TEST_ASSERT(nth < MAX_FAILURES, "%s does not come to an end", name);
