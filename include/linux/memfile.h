@@ -122,12 +122,15 @@ struct memfile_invalidation {
  *	lock, may sleep.  An error becomes that of the lookup.  Optional.
  * @allocated: fallocate() has allocated the range, which may be mapped ahead of
  *	the first fault.  Under invalidate_lock (shared), may sleep.  Optional.
+ * @violated: The sanitizer (CONFIG_MEMFILE_SANITIZER) has found that something was
+ *	done to a page of the file which must not be done.  Nobody knows whose the
+ *	pages are any more: whoever runs on them has to end.  May sleep.  Optional.
  *
  * Ranges are half-open and clipped to the one the consumer registered.
  *
  * The two invalidate callbacks run with invalidate_lock held exclusively, or,
  * for memory failure, under the folio lock of the poisoned page.  They may
- * sleep, and may run for several ranges at the same time.
+ * sleep, and may run for several ranges at the same time, as @violated may.
  */
 struct memfile_consumer_ops {
 	struct module *owner;
@@ -139,6 +142,9 @@ struct memfile_consumer_ops {
 		       unsigned long pfn, unsigned long nr);
 	void (*allocated)(struct memfile_consumer *consumer, pgoff_t start,
 			  pgoff_t end);
+#ifdef CONFIG_MEMFILE_SANITIZER
+	void (*violated)(struct memfile_consumer *consumer);
+#endif
 };
 
 /**
@@ -215,5 +221,23 @@ pgoff_t memfile_convert_for_guest(struct memfile_consumer *consumer, pgoff_t sta
 				  unsigned long *changed, unsigned long *present);
 pgoff_t memfile_query(struct file *file, pgoff_t index, pgoff_t end,
 		      enum memfile_state *state);
+
+#ifdef CONFIG_MEMFILE_SANITIZER
+void memfile_kernel_access(const struct page *page);
+void memfile_kernel_map(const struct page *page);
+void memfile_kernel_unmap(const void *va);
+#else
+static inline void memfile_kernel_access(const struct page *page)
+{
+}
+
+static inline void memfile_kernel_map(const struct page *page)
+{
+}
+
+static inline void memfile_kernel_unmap(const void *va)
+{
+}
+#endif
 
 #endif /* _LINUX_MEMFILE_H */

@@ -78,6 +78,7 @@ static void memfile_commit(struct memfile *memfile, struct ma_state *mas,
 {
 	memfile_for_runs(memfile, inv, memfile_count_run, conv);
 	memfile_state_commit(memfile, mas, conv->to);
+	memfile_shadow_commit(memfile, inv, conv->to);
 	conv->present += conv->nr;
 	if (conv->to == MEMFILE_PRIVATE)
 		atomic_long_add(conv->nr, &memfile->nr_private);
@@ -99,6 +100,8 @@ static int memfile_convert_to_private(struct memfile *memfile, struct ma_state *
 
 	memfile_notify_start(memfile, inv);
 	err = memfile_for_runs(memfile, inv, memfile_withdraw, conv);
+	if (!err)
+		memfile_shadow_phase(memfile, inv, MEMFILE_PHASE_WITHDRAWN);
 	if (!err && memfile_absence_follows(memfile))
 		err = memfile_remove_direct_map(memfile, inv->start, inv->end,
 						MEMFILE_SHARED);
@@ -145,10 +148,12 @@ static int memfile_convert_chunk(struct memfile *memfile, pgoff_t start,
 	if (err)
 		return err;
 
+	memfile_shadow_phase(memfile, &inv, MEMFILE_PHASE_STARTED);
 	if (conv->to == MEMFILE_PRIVATE)
 		err = memfile_convert_to_private(memfile, &mas, &inv, conv);
 	else
 		err = memfile_convert_to_shared(memfile, &mas, &inv, conv);
+	memfile_shadow_phase(memfile, &inv, MEMFILE_PHASE_NONE);
 	if (err)
 		mas_destroy(&mas);
 	return err;

@@ -180,6 +180,7 @@ struct file *memfile_create(const char *name, loff_t size, unsigned int flags,
 	memfile->flags = flags;
 	memfile->absent = absent;
 	memfile->state_of_rest = memfile_state_default(memfile);
+	memfile_sanitizer_begin(memfile);
 	mt_set_external_lock(&memfile->states, &inode->i_mapping->invalidate_lock);
 
 	inode->i_op = &memfile_iops;
@@ -284,8 +285,10 @@ static void memfile_destroy_inode(struct inode *inode)
 	filemap_invalidate_unlock(inode->i_mapping);
 	mpol_free_shared_policy(&memfile->policy);
 	/* The last page is gone, and with it the last call of ->reclaim. */
-	if (memfile->ops)
+	if (memfile->ops) {
+		memfile_sanitizer_end(memfile);
 		module_put(memfile->ops->owner);
+	}
 }
 
 static void memfile_free_inode(struct inode *inode)

@@ -129,6 +129,7 @@ VISIBLE_IF_KUNIT int memfile_change_run(struct memfile *memfile, struct page *pa
 
 	change->done++;
 	atomic_long_add(change->remove ? nr : -nr, &memfile->nr_absent);
+	memfile_shadow_direct_map(memfile, page, nr, change->remove);
 	return 0;
 }
 EXPORT_SYMBOL_IF_KUNIT(memfile_change_run);

@@ -107,12 +107,14 @@ static void memfile_extent_fill(struct memfile *memfile,
 	if (!page)
 		return;
 
+	memfile_shadow_reserve(memfile, page, MEMFILE_EXTENT_PAGES, start);
 	extent->page = page;
 	bitmap_fill(extent->own, MEMFILE_EXTENT_PAGES);
 	if (memfile_remove_direct_map(memfile, start, start + MEMFILE_EXTENT_PAGES,
 				      memfile->absent)) {
 		bitmap_zero(extent->own, MEMFILE_EXTENT_PAGES);
 		extent->page = NULL;
+		memfile_shadow_release(memfile, page, MEMFILE_EXTENT_PAGES);
 		memfile_free_pages(page, MEMFILE_EXTENT_PAGES);
 		return;
 	}
@@ -261,6 +263,7 @@ static unsigned long memfile_extent_free_reserved(struct memfile_extent *extent,
 							  memfile->absent))
 			continue;
 		bitmap_clear(extent->own, start, run_end - start);
+		memfile_shadow_release(memfile, extent->page + start, run_end - start);
 		memfile_free_pages(extent->page + start, run_end - start);
 		nr += run_end - start;
 	}

@@ -12,6 +12,8 @@
 #include <linux/sizes.h>
 #include <linux/xarray.h>
 
+#include "sanitizer.h"
+
 /*
  * The most pages that are allocated, freed or converted under one hold of
  * invalidate_lock.  Every vCPU fault on the file waits behind an exclusive holder,
@@ -71,6 +73,8 @@ struct memfile_extent {
  * @nr_absent: Pages out of the direct map, reserved ones among them.
  * @longest_hold: The most pages that were handled under one hold of
  *	invalidate_lock.
+ * @sanitizer_node: In the list of all files, for the sanitizer.
+ * @violated: Whether the sanitizer has found something in it, as bits.
  */
 struct memfile {
 	struct inode vfs_inode;
@@ -89,6 +93,10 @@ struct memfile {
 	atomic_long_t nr_reserved;
 	atomic_long_t nr_absent;
 	atomic_long_t longest_hold;
+#ifdef CONFIG_MEMFILE_SANITIZER
+	struct list_head sanitizer_node;
+	unsigned long violated;
+#endif
 };
 
 static inline struct memfile *MEMFILE_I(const struct inode *inode)
@@ -117,6 +125,9 @@ void memfile_notify_start(struct memfile *memfile,
 void memfile_notify_end(struct memfile *memfile,
 			const struct memfile_invalidation *inv);
 void memfile_notify_allocated(struct memfile *memfile, pgoff_t start, pgoff_t end);
+#ifdef CONFIG_MEMFILE_SANITIZER
+void memfile_notify_violated(struct memfile *memfile);
+#endif
 
 /**
  * struct memfile_conversion - what goes along with a conversion

@@ -32,6 +32,7 @@ static vm_fault_t memfile_fault(struct vm_fault *vmf)
 
 	/* The folio lock keeps the page in the file until it is mapped. */
 	vmf->page = folio_file_page(folio, vmf->pgoff);
+	memfile_shadow_fault(memfile, vmf->page, vmf->pgoff);
 	ret = VM_FAULT_LOCKED;
 unlock:
 	filemap_invalidate_unlock_shared(inode->i_mapping);

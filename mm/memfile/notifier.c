@@ -68,6 +68,7 @@ void memfile_notify_start(struct memfile *memfile,
 
 		consumer->ops->invalidate_start(consumer, &clipped);
 	}
+	memfile_shadow_invalidated(memfile, inv);
 }
 
 /**
@@ -115,6 +116,28 @@ void memfile_notify_allocated(struct memfile *memfile, pgoff_t start, pgoff_t en
 						 min(end, node->last + 1));
 	}
 }
+
+#ifdef CONFIG_MEMFILE_SANITIZER
+/**
+ * memfile_notify_violated - tell consumers that they can't rely on the file
+ * @memfile: The file.
+ *
+ * Context: May sleep.  Takes consumers_lock.
+ */
+void memfile_notify_violated(struct memfile *memfile)
+{
+	struct interval_tree_node *node;
+
+	mutex_lock(&memfile->consumers_lock);
+	for_each_consumer(node, memfile, 0, ULONG_MAX) {
+		struct memfile_consumer *consumer = memfile_consumer_of(node);
+
+		if (consumer->ops->violated)
+			consumer->ops->violated(consumer);
+	}
+	mutex_unlock(&memfile->consumers_lock);
+}
+#endif
 
 static bool memfile_domain_overlaps(struct memfile *memfile, const void *domain,
 				    pgoff_t start, pgoff_t end)
@@ -206,6 +229,7 @@ void memfile_unregister(struct memfile_consumer *consumer)
 	mutex_lock(&memfile->consumers_lock);
 	interval_tree_remove(&consumer->node, &memfile->consumers);
 	memfile->nr_consumers--;
+	memfile_shadow_unregistered(consumer);
 	WRITE_ONCE(consumer->inode, NULL);
 	mutex_unlock(&memfile->consumers_lock);
 	filemap_invalidate_unlock(inode->i_mapping);

@@ -34,7 +34,10 @@ static struct folio *memfile_alloc_folio(struct memfile *memfile, pgoff_t index,
 	policy = mpol_shared_policy_lookup(&memfile->policy, index);
 	folio = filemap_alloc_folio(mapping_gfp_mask(mapping) | __GFP_ZERO, 0, policy);
 	mpol_cond_put(policy);
+	if (folio)
+		memfile_shadow_reserve(memfile, &folio->page, 1, index);
 	if (folio && state & memfile->absent && memfile_remove_folio(memfile, folio)) {
+		memfile_shadow_release(memfile, &folio->page, 1);
 		folio_put(folio);
 		return NULL;
 	}
@@ -48,6 +51,7 @@ static void memfile_free_folio(struct memfile *memfile, struct folio *folio,
 	if (state & memfile->absent &&
 	    WARN_ON_ONCE(memfile_restore_folio(memfile, folio)))
 		return;
+	memfile_shadow_release(memfile, &folio->page, 1);
 	folio_put(folio);
 }
 
@@ -101,6 +105,7 @@ VISIBLE_IF_KUNIT struct folio *memfile_add_folio(struct memfile *memfile,
 	}
 
 	folio_mark_uptodate(folio);
+	memfile_shadow_enter(memfile, folio, state);
 	if (!page)
 		atomic_long_inc(&memfile->nr_single);
 	if (state == MEMFILE_PRIVATE)
@@ -196,6 +201,8 @@ static int __memfile_lookup_pfn(struct memfile_consumer *consumer, pgoff_t index
 		err = consumer->ops->prepare(consumer, index, page_to_pfn(page), 1);
 	if (!err)
 		err = try_grab_folio(folio, 1, foll);
+	if (!err)
+		memfile_shadow_lookup(consumer, page, index, state);
 	/* The reference of the lookup goes before a converter can see it. */
 	memfile_put_locked_folio(folio);
 	if (err)
@@ -323,7 +330,9 @@ int memfile_populate(struct memfile_consumer *consumer, pgoff_t index,
 	if (err)
 		goto unlock;
 
+	memfile_shadow_filling(folio_file_page(folio, index), true);
 	err = fill(page_to_pfn(folio_file_page(folio, index)), arg);
+	memfile_shadow_filling(folio_file_page(folio, index), false);
 	if (err && !was_there)
 		truncate_inode_pages_range(inode->i_mapping, pos, pos + PAGE_SIZE - 1);
 	else
@@ -516,6 +525,7 @@ static void memfile_leak(struct memfile *memfile, pgoff_t start, pgoff_t end)
 	for (index = start; index < end; index++) {
 		folio = filemap_lock_folio(mapping, index);
 		if (!IS_ERR(folio)) {
+			memfile_shadow_drop(folio);
 			filemap_remove_folio(folio);
 			folio_unlock(folio);
 		}
@@ -706,10 +716,12 @@ static bool memfile_take_back_folio(struct memfile *memfile, struct folio *folio
 	if (memfile->ops->reclaim && memfile->ops->reclaim(folio_pfn(folio), nr)) {
 		pr_warn_ratelimited("leaking pfn 0x%lx, which cannot be taken back\n",
 				    folio_pfn(folio));
+		memfile_shadow_taken_back(folio, true);
 		folio_get(folio);
 		return false;
 	}
 
+	memfile_shadow_taken_back(folio, false);
 	if (!keep_content)
 		clear_pages(folio_address(folio), nr);
 	return true;
@@ -774,11 +786,11 @@ static void memfile_invalidate_folio(struct folio *folio, size_t offset,
 
 	trace_memfile_free(&memfile->vfs_inode, folio->index, folio_pfn(folio), state);
 	memfile_extent_forget(memfile, folio->index);
-	if (state == MEMFILE_SHARED)
-		return;
-
-	atomic_long_sub(folio_nr_pages(folio), &memfile->nr_private);
-	memfile_take_back_folio(memfile, folio, false);
+	if (state == MEMFILE_PRIVATE) {
+		atomic_long_sub(folio_nr_pages(folio), &memfile->nr_private);
+		memfile_take_back_folio(memfile, folio, false);
+	}
+	memfile_shadow_leave(memfile, folio);
 }
 
 /* Pages leave by punching a hole or with the file, never otherwise. */

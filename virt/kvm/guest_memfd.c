@@ -91,12 +91,22 @@ static int kvm_gmem_prepare(struct memfile_consumer *consumer, pgoff_t index,
 }
 #endif
 
+#ifdef CONFIG_MEMFILE_SANITIZER
+static void kvm_gmem_violated(struct memfile_consumer *consumer)
+{
+	kvm_vm_dead(consumer->domain);
+}
+#endif
+
 /* Callbacks imply files, and files pin KVM: no need to pin it once more. */
 static const struct memfile_consumer_ops kvm_gmem_consumer_ops = {
 	.invalidate_start	= kvm_gmem_invalidate_start,
 	.invalidate_end		= kvm_gmem_invalidate_end,
 #ifdef CONFIG_HAVE_KVM_ARCH_GMEM_CONVERT
 	.prepare		= kvm_gmem_prepare,
+#endif
+#ifdef CONFIG_MEMFILE_SANITIZER
+	.violated		= kvm_gmem_violated,
 #endif
 };
 

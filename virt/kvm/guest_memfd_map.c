@@ -76,10 +76,16 @@ int kvm_gmem_get_shared_pfn(struct kvm *kvm, struct kvm_memory_slot *slot, gfn_t
  */
 void *kvm_gmem_map(struct page *page)
 {
+	void *va;
+
+	memfile_kernel_access(page);
 	if (kernel_page_present(page))
 		return page_address(page);
 
-	return vmap(&page, 1, VM_MAP, PAGE_KERNEL);
+	va = vmap(&page, 1, VM_MAP, PAGE_KERNEL);
+	if (va)
+		memfile_kernel_map(page);
+	return va;
 }
 
 /**
@@ -96,6 +102,7 @@ void kvm_gmem_unmap(struct kvm *kvm, void *va)
 	if (!is_vmalloc_addr(va))
 		return;
 
+	memfile_kernel_unmap(va);
 	vunmap(va);
 	/* Pairs with the xchg() in kvm_gmem_flush_unmapped(): seen there, it is unmapped. */
 	smp_store_release(&kvm->gmem_unmapped, true);

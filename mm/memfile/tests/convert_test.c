@@ -351,8 +351,6 @@ static void reclaim_fails(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, mock_is_filled(next, 0));
 	expect_pages(test, mf, 1, 0);
 
-	if (page_count(page) == 2)
-		put_page(page);
 	put_page(page);
 }
 

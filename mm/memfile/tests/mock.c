@@ -419,12 +419,22 @@ static void mock_allocated(struct memfile_consumer *consumer, pgoff_t start,
 	mock_signal(mc, MOCK_ALLOCATED);
 }
 
+#ifdef CONFIG_MEMFILE_SANITIZER
+static void mock_violated(struct memfile_consumer *consumer)
+{
+	to_mock(consumer)->nr_violated++;
+}
+#endif
+
 static const struct memfile_consumer_ops mock_consumer_ops = {
 	.owner			= THIS_MODULE,
 	.invalidate_start	= mock_invalidate_start,
 	.invalidate_end		= mock_invalidate_end,
 	.prepare		= mock_prepare,
 	.allocated		= mock_allocated,
+#ifdef CONFIG_MEMFILE_SANITIZER
+	.violated		= mock_violated,
+#endif
 };
 
 /**

@@ -117,6 +117,7 @@ bool mock_can_write(void __user *map, pgoff_t index, u8 byte);
  * @signal_at: The kind of call.
  * @balance: Invalidations that have started, and not ended.
  * @inv: The last of them.
+ * @nr_violated: How often it was told that it cannot rely on the file.
  */
 struct mock_consumer {
 	struct memfile_consumer consumer;
@@ -125,6 +126,7 @@ struct mock_consumer {
 	enum mock_event_type signal_at;
 	int balance;
 	struct memfile_invalidation inv;
+	int nr_violated;
 };
 
 struct mock_consumer *mock_consumer(struct kunit *test, void *domain);

@@ -332,8 +332,6 @@ static void reclaim_fails(struct kunit *test)
 	/* Not touched, and there is a reference that nobody will put. */
 	KUNIT_EXPECT_TRUE(test, mock_is_filled(mp.page, 0x77));
 	KUNIT_EXPECT_EQ(test, GUP_PIN_COUNTING_BIAS + 1, page_count(mp.page));
-	if (page_count(mp.page) == GUP_PIN_COUNTING_BIAS + 1)
-		put_page(mp.page);
 	memfile_put_pfn(&mp);
 }
 
