@@ -120,6 +120,10 @@ struct memfile_invalidation {
  *	@index onwards, usable for this consumer only.  Called for every lookup,
  *	so it must be idempotent.  Under invalidate_lock (shared) and the folio
  *	lock, may sleep.  An error becomes that of the lookup.  Optional.
+ * @claimed: Userspace wants @start to @end converted, all of which is in the
+ *	other state.  Return the first offset that only the guest may convert,
+ *	or @end if there is none.  Under invalidate_lock (exclusive), before
+ *	anything is changed, may sleep.  Optional.
  * @allocated: fallocate() has allocated the range, which may be mapped ahead of
  *	the first fault.  Under invalidate_lock (shared), may sleep.  Optional.
  * @violated: The sanitizer (CONFIG_MEMFILE_SANITIZER) has found that something was
@@ -140,6 +144,8 @@ struct memfile_consumer_ops {
 			       const struct memfile_invalidation *inv);
 	int (*prepare)(struct memfile_consumer *consumer, pgoff_t index,
 		       unsigned long pfn, unsigned long nr);
+	pgoff_t (*claimed)(struct memfile_consumer *consumer, pgoff_t start,
+			   pgoff_t end);
 	void (*allocated)(struct memfile_consumer *consumer, pgoff_t start,
 			  pgoff_t end);
 #ifdef CONFIG_MEMFILE_SANITIZER

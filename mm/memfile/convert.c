@@ -6,7 +6,8 @@
  * are handled under one hold of invalidate_lock.  A chunk is converted as a whole
  * or not at all:
  *
- *  1. Prepare the new state, so that the commit cannot fail.
+ *  1. See whether the guest has a say in it, unless it is the guest who asks.
+ *     Prepare the new state, so that the commit cannot fail.
  *  2. To shared: look for pins, and put the pages back into the direct map.  What
  *     follows is destructive where hardware guards private pages.
  *  3. Tell consumers to unmap what is in the old state.  Until step 6 they
@@ -70,6 +71,17 @@ static int memfile_count_run(struct memfile *memfile, pgoff_t start, pgoff_t end
 {
 	conv->changed += end - start;
 	return 0;
+}
+
+static int memfile_check_claims(struct memfile *memfile, pgoff_t start, pgoff_t end,
+				struct memfile_conversion *conv)
+{
+	pgoff_t index = memfile_claimed(memfile, start, end);
+
+	if (index == end)
+		return 0;
+	conv->where = index;
+	return -EPERM;
 }
 
 static void memfile_commit(struct memfile *memfile, struct ma_state *mas,
@@ -144,6 +156,12 @@ static int memfile_convert_chunk(struct memfile *memfile, pgoff_t start,
 
 	conv->nr = 0;
 	conv->where = start;
+	if (!conv->local) {
+		err = memfile_for_runs(memfile, &inv, memfile_check_claims, conv);
+		if (err)
+			return err;
+	}
+
 	err = memfile_state_prepare(memfile, &mas, start, end, conv->to);
 	if (err)
 		return err;
@@ -224,6 +242,7 @@ static pgoff_t memfile_convert_range(struct inode *inode, pgoff_t start, pgoff_t
  * Context: Process context, may sleep.  Takes invalidate_lock, chunk by chunk.
  * Return: 0, or:
  *
+ * * -EPERM - a consumer says that only its guest may convert the page at @where
  * * -EBUSY - the page at @where is pinned, by the host or by a consumer
  * * -EAGAIN - there is another reference to the page at @where, which should go
  *   away by itself
@@ -254,9 +273,10 @@ EXPORT_SYMBOL_FOR_MODULES(memfile_convert, "kvm,memfile_kunit");
  * @changed: Where to put how many offsets have changed their state.
  * @present: Where to put how many pages there are at those offsets.
  *
- * As memfile_convert(), except that it does not interrupt other CPUs to have them
- * let go of pages, and gives up when any signal is pending.  It is for the task of
- * the vCPU that asks, which can leave what is not done to the VMM.
+ * As memfile_convert(), except that it does not ask consumers for leave, does not
+ * interrupt other CPUs to have them let go of pages, and gives up when any signal is
+ * pending.  It is for the task of the vCPU that asks, which can leave what is not
+ * done to the VMM.
  *
  * Context: As for memfile_convert().
  * Return: The page offset behind the last one that is converted; less than @end if

@@ -124,6 +124,7 @@ void memfile_notify_start(struct memfile *memfile,
 			  const struct memfile_invalidation *inv);
 void memfile_notify_end(struct memfile *memfile,
 			const struct memfile_invalidation *inv);
+pgoff_t memfile_claimed(struct memfile *memfile, pgoff_t start, pgoff_t end);
 void memfile_notify_allocated(struct memfile *memfile, pgoff_t start, pgoff_t end);
 #ifdef CONFIG_MEMFILE_SANITIZER
 void memfile_notify_violated(struct memfile *memfile);
@@ -132,7 +133,8 @@ void memfile_notify_violated(struct memfile *memfile);
 /**
  * struct memfile_conversion - what goes along with a conversion
  * @to: The new state.
- * @local: Leave other CPUs alone, and let any signal end it.
+ * @local: The guest asks: nobody else is asked, other CPUs are left alone, and any
+ *	signal ends it.
  * @state: The state of the first run of offsets in this chunk.
  * @next: Page offset behind this run.
  * @nr: Pages that were found in the old state, in this chunk.

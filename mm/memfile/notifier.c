@@ -94,6 +94,35 @@ void memfile_notify_end(struct memfile *memfile,
 }
 
 /**
+ * memfile_claimed - look for what only a guest may convert
+ * @memfile: The file.
+ * @start: First page offset.
+ * @end: Page offset behind the last one.
+ *
+ * Context: invalidate_lock held exclusively.  May sleep.
+ * Return: The first such offset, or @end.
+ */
+pgoff_t memfile_claimed(struct memfile *memfile, pgoff_t start, pgoff_t end)
+{
+	struct interval_tree_node *node;
+	pgoff_t first = end;
+
+	memfile_assert_consumers_stable(memfile);
+
+	for_each_consumer(node, memfile, start, end) {
+		struct memfile_consumer *consumer = memfile_consumer_of(node);
+		pgoff_t clipped = min(end, node->last + 1), index;
+
+		if (!consumer->ops->claimed)
+			continue;
+		index = consumer->ops->claimed(consumer, max(start, node->start), clipped);
+		if (index < clipped)
+			first = min(first, index);
+	}
+	return first;
+}
+
+/**
  * memfile_notify_allocated - tell consumers that pages were allocated
  * @memfile: The file.
  * @start: First page offset.

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-/* arm64: a plain VM. What the guest may do with either kind of memory is the same. */
+/*
+ * arm64: a plain VM, whose guest may do the same with either kind of memory; or a
+ * protected one (kvm-arm.mode=protected), whose guest gets private memory only, and
+ * shares what it likes by itself.
+ */
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -9,6 +13,7 @@
 /* The smallest guest-physical space there is: every machine can have it. */
 const unsigned long private_vm_type = KVM_VM_TYPE_ARM_IPA_SIZE(32);
 const unsigned long plain_vm_type = KVM_VM_TYPE_ARM_IPA_SIZE(32);
+const unsigned long own_vm_type = KVM_VM_TYPE_ARM_PROTECTED | KVM_VM_TYPE_ARM_IPA_SIZE(32);
 
 const struct need needs[] = {
 	{ "KVM_CAP_USER_MEMORY2", "the kernel is older than memory files",
@@ -59,10 +64,10 @@ static void init_vcpu(struct vm *vm, struct vcpu *vcpu, uint32_t features)
  * The guest starts with its MMU on: without it, its accesses would bypass the
  * caches, and the host would not see what they wrote.
  */
-void arch_start_guest(struct vm *vm, struct vcpu *vcpu, void *shared, uint64_t pc,
+void arch_start_guest(struct vm *vm, struct vcpu *vcpu, void *home, uint64_t pc,
 		      const uint64_t args[3])
 {
-	uint64_t *table = shared + GUEST_TABLES;
+	uint64_t *table = home + GUEST_TABLES;
 
 	init_vcpu(vm, vcpu, 0);
 
@@ -72,12 +77,12 @@ void arch_start_guest(struct vm *vm, struct vcpu *vcpu, void *shared, uint64_t p
 	set_reg(vcpu, MAIR_EL1, 0x00ff);
 	/* 39 bits of address, so that one table is enough; TTBR1 is not used */
 	set_reg(vcpu, TCR_EL1, 1 << 23 | 3 << 12 | 1 << 10 | 1 << 8 | 25);
-	set_reg(vcpu, TTBR0_EL1, SHARED_GPA + GUEST_TABLES);
+	set_reg(vcpu, TTBR0_EL1, GUEST_GPA + GUEST_TABLES);
 	set_reg(vcpu, SCTLR_EL1, get_reg(vcpu, SCTLR_EL1) | 1 << 12 | 1 << 2 | 1 << 0);
 
 	for (int i = 0; i < 3; i++)
 		set_reg(vcpu, CORE_REG(regs.regs[0]) + i * 2, args[i]);
-	set_reg(vcpu, CORE_REG(sp_el1), SHARED_GPA + GUEST_STACK);
+	set_reg(vcpu, CORE_REG(sp_el1), GUEST_GPA + GUEST_STACK);
 	set_reg(vcpu, CORE_REG(regs.pc), pc);
 }
 

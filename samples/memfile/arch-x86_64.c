@@ -14,6 +14,7 @@
 
 const unsigned long private_vm_type = KVM_X86_SW_PROTECTED_VM;
 const unsigned long plain_vm_type = KVM_X86_DEFAULT_VM;
+const unsigned long own_vm_type;
 
 const struct need needs[] = {
 	{ "KVM_CAP_USER_MEMORY2", "the kernel is older than memory files",
@@ -131,16 +132,16 @@ static void start_in_long_mode(struct vcpu *vcpu, void *map, uint64_t gpa, struc
 		die("a vCPU always has them", "KVM_SET_REGS");
 }
 
-void arch_start_guest(struct vm *vm, struct vcpu *vcpu, void *shared, uint64_t pc,
+void arch_start_guest(struct vm *vm, struct vcpu *vcpu, void *home, uint64_t pc,
 		      const uint64_t args[3])
 {
 	struct kvm_regs regs = {
-		.rip = pc, .rsp = SHARED_GPA + GUEST_STACK - 8,
+		.rip = pc, .rsp = GUEST_GPA + GUEST_STACK - 8,
 		.rdi = args[0], .rsi = args[1], .rdx = args[2],
 	};
 
 	set_cpuid(vcpu, false);
-	start_in_long_mode(vcpu, shared + GUEST_TABLES, SHARED_GPA + GUEST_TABLES, &regs);
+	start_in_long_mode(vcpu, home + GUEST_TABLES, GUEST_GPA + GUEST_TABLES, &regs);
 }
 
 int arch_doorbell(const struct kvm_run *run)

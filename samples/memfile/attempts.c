@@ -416,8 +416,8 @@ static int try_child_mem(const struct memory *mem, char *buf, int writing)
 static int try_second_vm(const struct memory *mem, char *buf, int writing)
 {
 	void *low = map_aligned(-1, MEM_SIZE, MAP_SHARED | MAP_ANONYMOUS);
-	const uint64_t to_low[] = { SHARED_GPA, PRIVATE_GPA, SECRET_SIZE };
-	const uint64_t from_low[] = { PRIVATE_GPA, SHARED_GPA, SECRET_SIZE };
+	const uint64_t to_low[] = { GUEST_GPA, PRIVATE_GPA, SECRET_SIZE };
+	const uint64_t from_low[] = { PRIVATE_GPA, GUEST_GPA, SECRET_SIZE };
 	struct vcpu vcpu;
 	struct vm vm;
 	int ret;
@@ -425,7 +425,7 @@ static int try_second_vm(const struct memory *mem, char *buf, int writing)
 	memcpy(low, buf, SECRET_SIZE);
 	vm_create(&vm, plain_vm_type);
 	guest_start(&vm, &vcpu, low, guest_copy, writing ? from_low : to_low);
-	ret = vm_add_memory(&vm, SHARED_GPA, MEM_SIZE, low, -1) ?:
+	ret = vm_add_memory(&vm, GUEST_GPA, MEM_SIZE, low, -1) ?:
 	      vm_add_memory(&vm, PRIVATE_GPA, MEM_SIZE, mem->map, -1);
 	if (!ret) {
 		ret = guest_run(&vcpu);
@@ -494,9 +494,11 @@ static const struct attempt {
 	{ "/proc/PID/mem of a child, pwrite()", try_child_mem, 1, EIO, .writing = 1,
 	  .by_page = EIO },
 
-	{ "second VM on the mapping, guest reads", try_second_vm, 0, EFAULT, .by_page = EFAULT },
-	{ "second VM on the mapping, guest writes", try_second_vm, 1, EFAULT, .writing = 1,
+	/* What a protected guest shares with the host is not for the host to pass on. */
+	{ "second VM on the mapping, guest reads", try_second_vm, 0, EFAULT, .on_file = 1,
 	  .by_page = EFAULT },
+	{ "second VM on the mapping, guest writes", try_second_vm, 1, EFAULT, .on_file = 1,
+	  .writing = 1, .by_page = EFAULT },
 };
 
 const char *outcome(int ret, char text[16])

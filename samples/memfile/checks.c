@@ -25,13 +25,13 @@
 
 static struct kvm_run *running;
 
-void guest_start(struct vm *vm, struct vcpu *vcpu, void *shared, guest_fn *entry,
+void guest_start(struct vm *vm, struct vcpu *vcpu, void *home, guest_fn *entry,
 		 const uint64_t args[3])
 {
 	vcpu_create(vm, vcpu, 0);
-	memcpy(shared + GUEST_CODE, __start_guest, __stop_guest - __start_guest);
-	arch_start_guest(vm, vcpu, shared,
-			 SHARED_GPA + GUEST_CODE + ((char *)entry - __start_guest), args);
+	memcpy(home + GUEST_CODE, __start_guest, __stop_guest - __start_guest);
+	arch_start_guest(vm, vcpu, home,
+			 GUEST_GPA + GUEST_CODE + ((char *)entry - __start_guest), args);
 }
 
 /* Also ends a KVM_RUN that begins only after the signal. */
@@ -53,7 +53,10 @@ int guest_run(struct vcpu *vcpu)
 	running = run;
 	sigaction(SIGALRM, &alarm_action, NULL);
 	alarm(GUEST_SECONDS);
-	ret = ioctl(vcpu->fd, KVM_RUN, 0) ? -errno : 0;
+	/* The end of an io_uring also interrupts, some time later. */
+	do {
+		ret = ioctl(vcpu->fd, KVM_RUN, 0) ? -errno : 0;
+	} while (ret == -EINTR && !run->immediate_exit);
 	alarm(0);
 
 	if (ret == -EINTR)
@@ -148,6 +151,16 @@ static void try_load_after(const struct memory *private, bool to_private, const 
 	       got ? "the secret" : outcome(ret, came));
 }
 
+/* What the guest has, private or shared, is not for the VMM to convert. */
+static void try_owned(const struct memory *mem, const char *what, bool to_private)
+{
+	char text[16];
+	uint64_t where = -1;
+	int ret = convert(mem->fd, mem->offset, MEM_SIZE, to_private, &where);
+
+	report(ret == EPERM && where == mem->offset, what, "-", "EPERM", outcome(ret, text));
+}
+
 static void try_conversions(const struct memory *private)
 {
 	try_load_after(private, false, "convert to shared, load", 0);
@@ -156,8 +169,9 @@ static void try_conversions(const struct memory *private)
 	try_load_after(private, true, "let go, convert to private, load", -SIGBUS);
 }
 
-int run_checks(void)
+int run_checks(bool protected)
 {
+	const bool own = protected && own_vm_type;
 	struct memory shared = {}, file, private = {};
 	struct vcpu vcpu;
 	struct vm vm;
@@ -166,42 +180,44 @@ int run_checks(void)
 
 	/* 1. Ask what there is. Some answers depend on the type of the VM. */
 	kvm_open();
-	vm_create(&vm, private_vm_type);
+	vm_create(&vm, own ? own_vm_type : private_vm_type);
 	check_needs(vm.fd, "the VM", memory_needs);
 
 	/*
 	 * 2. Memory: one file for all of it, mapped once. Without INIT_SHARED it
 	 * would be private to begin with.
 	 */
-	private.fd = vm_create_file(&vm, 2 * MEM_SIZE,
+	private.fd = vm_create_file(&vm, 3 * MEM_SIZE,
 				    GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED);
-	private.map = map_aligned(private.fd, 2 * MEM_SIZE, MAP_SHARED);
+	private.map = map_aligned(private.fd, 3 * MEM_SIZE, MAP_SHARED);
 	shared.fd = private.fd;
 	shared.offset = MEM_SIZE;
 	shared.map = private.map + MEM_SIZE;
 	say("fd %d, private memory at %p, shared at %p\n", private.fd, private.map, shared.map);
 
 	/* 3. Guest-physical addresses for it. */
-	err = vm_add_memory(&vm, PRIVATE_GPA, 2 * MEM_SIZE, private.map, private.fd);
+	err = vm_add_memory(&vm, PRIVATE_GPA, 3 * MEM_SIZE, private.map, private.fd);
 	errno = err;
 	if (err)
 		die("alignment, overlap, or a file of another VM",
 		    "KVM_SET_USER_MEMORY_REGION2(slot %u)", vm.nr_slots);
 
-	/* 4. What of it is the guest's alone. */
-	err = convert(private.fd, 0, MEM_SIZE, true, &where);
+	/* 4. What the guest runs. It gets a seed, and makes the secrets of it. */
+	if (getrandom(&private.seed, sizeof(private.seed), 0) != sizeof(private.seed))
+		die("it is there since Linux 3.17", "getrandom(8)");
+	shared.seed = ~private.seed;
+	guest_start(&vm, &vcpu, private.map + 2 * MEM_SIZE, own ? guest_share : guest_main,
+		    (const uint64_t[]){ SHARED_GPA, PRIVATE_GPA, private.seed });
+
+	/* 5. What of it is the guest's alone: all, if it decides for itself what to share. */
+	err = convert(private.fd, 0, own ? 3 * MEM_SIZE : MEM_SIZE, true, &where);
 	errno = err;
 	if (err)
 		die("EBUSY or EAGAIN: somebody uses the page there",
 		    "KVM_SET_MEMORY_ATTRIBUTES2(PRIVATE): at offset %#llx",
 		    (unsigned long long)where);
 
-	/* 5. Run. The guest gets a seed, and makes the secrets of it. */
-	if (getrandom(&private.seed, sizeof(private.seed), 0) != sizeof(private.seed))
-		die("it is there since Linux 3.17", "getrandom(8)");
-	shared.seed = ~private.seed;
-	guest_start(&vm, &vcpu, shared.map, guest_main,
-		    (const uint64_t[]){ SHARED_GPA, PRIVATE_GPA, private.seed });
+	/* 6. Run. */
 	say("the guest begins at pc %#llx\n", (unsigned long long)arch_pc(&vcpu));
 
 	report_head();
@@ -209,7 +225,12 @@ int run_checks(void)
 
 	file = control_file(&shared);
 	try_everything(&shared, &file, &private, false);
-	try_conversions(&private);
+	if (own) {
+		try_owned(&private, "convert what the guest owns to shared", false);
+		try_owned(&shared, "convert what it shares to private", true);
+	} else {
+		try_conversions(&private);
+	}
 
 	ask_guest(&vcpu, "guest: read the secrets again", GUEST_INTACT);
 

@@ -6,6 +6,9 @@
  */
 #include "checks.h"
 
+/* ARM_SMCCC_VENDOR_HYP_KVM_MEM_SHARE_FUNC_ID: Documentation/virt/kvm/arm/hypercalls.rst */
+#define MEM_SHARE	0xc6000003
+
 #define __guest __attribute__((section("guest"), noreturn))
 
 static __always_inline void ring(uint32_t what)
@@ -34,6 +37,24 @@ __guest void guest_main(uint64_t shared, uint64_t private, uint64_t seed)
 			ring(GUEST_LOST);
 		good = GUEST_INTACT;
 	}
+}
+
+/* Where all memory is the guest's own to begin with, the guest shares a piece. */
+__guest void guest_share(uint64_t shared, uint64_t private, uint64_t seed)
+{
+#ifdef __aarch64__
+	for (uint64_t at = shared; at < shared + MEM_SIZE; at += 4096) {
+		register uint64_t x0 asm("x0") = MEM_SHARE;
+		register uint64_t x1 asm("x1") = at;
+		register uint64_t x2 asm("x2") = 0;
+		register uint64_t x3 asm("x3") = 0;
+
+		asm volatile("hvc #0" : "+r" (x0), "+r" (x1), "+r" (x2), "+r" (x3) : : "memory");
+		while (x0)
+			ring(GUEST_REFUSED);
+	}
+#endif
+	guest_main(shared, private, seed);
 }
 
 __guest void guest_copy(uint64_t to, uint64_t from, uint64_t len)

@@ -137,20 +137,23 @@ static void create_memory(struct machine *m)
 	    m->ram.map);
 }
 
-/* What the guest is to have for itself from the first instruction on. */
+/*
+ * What the guest is to have for itself from the first instruction on: all of it, if it
+ * shares by itself what it wants to.
+ */
 static void make_private(struct machine *m)
 {
 	const struct options *o = m->options;
+	const uint64_t from = o->protected && own_vm_type ? 0 : o->private_from;
 	int err;
 
-	if (o->private_from >= o->memory)
+	if (from >= o->memory)
 		return;
-	err = convert_patiently(m->ram.fd, o->private_from, o->memory - o->private_from, true);
+	err = convert_patiently(m->ram.fd, from, o->memory - from, true);
 	errno = err;
 	if (err)
 		die("EBUSY or EAGAIN: somebody uses a page there",
-		    "KVM_SET_MEMORY_ATTRIBUTES2(PRIVATE, from %#llx)",
-		    (unsigned long long)o->private_from);
+		    "KVM_SET_MEMORY_ATTRIBUTES2(PRIVATE, from %#llx)", (unsigned long long)from);
 }
 
 /*
@@ -423,7 +426,7 @@ int run_linux(const struct options *options)
 	if (getrandom(&m->ram.seed, sizeof(uint32_t), 0) != sizeof(uint32_t))
 		die("it is there since Linux 3.17", "getrandom(4)");
 	kvm_open();
-	vm_create(&m->vm, options->protected ? private_vm_type : plain_vm_type);
+	vm_create(&m->vm, !options->protected ? plain_vm_type : own_vm_type ?: private_vm_type);
 	if (options->protected)
 		check_needs(m->vm.fd, "the VM", memory_needs);
 	create_memory(m);

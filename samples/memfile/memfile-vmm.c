@@ -84,9 +84,10 @@ int report_result(void)
 }
 
 static const char usage[] =
-"usage: memfile-vmm [-v]\n"
+"usage: memfile-vmm [-v] [--protected]\n"
 "Run a guest on private memory, and try to read that as the host. Needs\n"
 "/dev/kvm, and /dev/ram0 for O_DIRECT, whose first page it puts back.\n"
+"--protected is for arm64: a guest that owns its memory, and shares it by itself.\n"
 "\n"
 "   or: memfile-vmm [-v] --kernel FILE [option ...]\n"
 "Run Linux on a memory file, with its console on stdin and stdout. Its memory is\n"
@@ -97,7 +98,8 @@ static const char usage[] =
 "  --memory MIB         how much it has (256)\n"
 "  --cpus N             how many vCPUs (2)\n"
 "  --protected          a VM that has private memory\n"
-"  --private-from MIB   memory from there on is private when it starts (nothing is)\n"
+"  --private-from MIB   memory from there on is private when it starts (nothing is;\n"
+"                       on arm64 all of it is)\n"
 "  --attack             when the guest says where its secret is, try to get at it\n"
 "  --stats              what happens to its memory, once a second, on stderr\n"
 "\n"
@@ -181,12 +183,12 @@ int main(int argc, char **argv)
 			fputs(usage, stderr);
 			return 2;
 		}
-		others += opt != KERNEL;
+		others += opt != KERNEL && opt != PROTECTED;
 	}
 	if (optind < argc || (others && !options.kernel) ||
 	    (options.private_from != -1UL && !options.protected)) {
 		fputs(usage, stderr);
 		return 2;
 	}
-	return options.kernel ? run_linux(&options) : run_checks();
+	return options.kernel ? run_linux(&options) : run_checks(options.protected);
 }

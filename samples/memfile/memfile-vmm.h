@@ -93,7 +93,7 @@ void try_everything(const struct memory *shared, const struct memory *file,
 		    const struct memory *target, bool mapped);
 
 /* checks.c */
-int run_checks(void);
+int run_checks(bool protected);
 
 /* linux.c */
 struct options {
@@ -106,6 +106,7 @@ int run_linux(const struct options *options);
 
 /* arch-*.c */
 extern const unsigned long private_vm_type, plain_vm_type;
+extern const unsigned long own_vm_type;		/* the guest owns its memory; 0: no such type */
 extern const struct need needs[];
 uint64_t arch_pc(struct vcpu *vcpu);
 

@@ -18,7 +18,7 @@ int kvm_fd;
 
 /* What a VM type has to have for memory that is converted in place. */
 const struct need memory_needs[] = {
-	{ "KVM_CAP_GUEST_MEMFD", "needs CONFIG_KVM_GUEST_MEMFD; a protected VM has none",
+	{ "KVM_CAP_GUEST_MEMFD", "needs CONFIG_KVM_GUEST_MEMFD",
 	  KVM_CAP_GUEST_MEMFD },
 	{ "KVM_CAP_GUEST_MEMFD_FLAGS", "the kernel's memory files cannot be mapped",
 	  KVM_CAP_GUEST_MEMFD_FLAGS,
@@ -61,7 +61,8 @@ void vm_create(struct vm *vm, unsigned long type)
 	memset(vm, 0, sizeof(*vm));
 	vm->fd = ioctl(kvm_fd, KVM_CREATE_VM, type);
 	if (vm->fd < 0)
-		die("KVM_CAP_VM_TYPES has the types that exist here", "KVM_CREATE_VM(%#lx)", type);
+		die(type && type == own_vm_type ? "needs kvm-arm.mode=protected" :
+		    "KVM_CAP_VM_TYPES has the types that exist here", "KVM_CREATE_VM(%#lx)", type);
 }
 
 /* Without INIT_SHARED the file is private to begin with. */

@@ -75,6 +75,9 @@ static void kvm_gmem_invalidate_end(struct memfile_consumer *consumer,
 	struct kvm *kvm = consumer->domain;
 
 	KVM_MMU_LOCK(kvm);
+#ifdef CONFIG_HAVE_KVM_ARCH_GMEM_CONVERTED
+	kvm_arch_gmem_converted(kvm, kvm_gmem_slot(consumer));
+#endif
 	kvm_mmu_invalidate_end(kvm);
 	KVM_MMU_UNLOCK(kvm);
 
@@ -98,6 +101,18 @@ static void kvm_gmem_violated(struct memfile_consumer *consumer)
 }
 #endif
 
+#ifdef CONFIG_HAVE_KVM_ARCH_GMEM_CLAIMED
+static pgoff_t kvm_gmem_claimed(struct memfile_consumer *consumer, pgoff_t start,
+				pgoff_t end)
+{
+	struct kvm_memory_slot *slot = kvm_gmem_slot(consumer);
+
+	return kvm_gmem_index(slot, kvm_arch_gmem_claimed(consumer->domain,
+							  kvm_gmem_gfn(slot, start),
+							  kvm_gmem_gfn(slot, end)));
+}
+#endif
+
 /* Callbacks imply files, and files pin KVM: no need to pin it once more. */
 static const struct memfile_consumer_ops kvm_gmem_consumer_ops = {
 	.invalidate_start	= kvm_gmem_invalidate_start,
@@ -107,6 +122,9 @@ static const struct memfile_consumer_ops kvm_gmem_consumer_ops = {
 #endif
 #ifdef CONFIG_MEMFILE_SANITIZER
 	.violated		= kvm_gmem_violated,
+#endif
+#ifdef CONFIG_HAVE_KVM_ARCH_GMEM_CLAIMED
+	.claimed		= kvm_gmem_claimed,
 #endif
 };
 
@@ -157,11 +175,6 @@ static int kvm_gmem_reclaim(unsigned long pfn, unsigned long nr)
 	return kvm_arch_gmem_reclaim(pfn, nr);
 }
 #endif
-
-bool __weak kvm_arch_supports_gmem(struct kvm *kvm)
-{
-	return true;
-}
 
 /*
  * The attributes that offsets of a guest_memfd can be given; of a NULL kvm,
@@ -222,9 +235,6 @@ u64 kvm_gmem_get_supported_flags(struct kvm *kvm)
 	u64 flags = GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED;
 	int i;
 
-	if (kvm && !kvm_arch_supports_gmem(kvm))
-		return 0;
-
 	for (i = 0; i < ARRAY_SIZE(absent); i++) {
 		if (memfile_absent_states(kvm_gmem_file_flags(kvm, absent[i])) > 0)
 			flags |= absent[i];
@@ -235,9 +245,6 @@ u64 kvm_gmem_get_supported_flags(struct kvm *kvm)
 /* What a file is given that is created without any of these flags. */
 u64 kvm_gmem_direct_map_policy(struct kvm *kvm)
 {
-	if (kvm && !kvm_arch_supports_gmem(kvm))
-		return 0;
-
 	return memfile_absent_states(kvm_gmem_file_flags(kvm, 0)) ?
 	       GUEST_MEMFD_FLAG_PRIVATE_NO_DIRECT_MAP : 0;
 }
@@ -251,7 +258,11 @@ u64 kvm_gmem_direct_map_policy(struct kvm *kvm)
  */
 bool kvm_gmem_has_attributes(struct file *file)
 {
-	return kvm_arch_gmem_attributes(file->private_data) &&
+	struct kvm *kvm = file->private_data;
+
+	if (!kvm_arch_gmem_attributes(kvm))
+		return false;
+	return !kvm_arch_has_private_mem(kvm) ||
 	       memfile_flags(file) & (MEMFILE_MMAP | MEMFILE_INIT_SHARED);
 }
 
@@ -354,9 +365,6 @@ int kvm_gmem_create(struct kvm *kvm, struct kvm_create_guest_memfd *args)
 	unsigned int flags;
 	struct file *file;
 	int fd;
-
-	if (!kvm_arch_supports_gmem(kvm))
-		return -EOPNOTSUPP;
 
 	if (args->flags & ~kvm_gmem_get_supported_flags(kvm))
 		return -EINVAL;
@@ -524,10 +532,9 @@ struct file *kvm_gmem_get_file(struct kvm_memory_slot *slot)
 	return get_file_active(&slot->gmem.file);
 }
 
-#ifdef CONFIG_KVM_GENERIC_MEMORY_ATTRIBUTES
 /*
- * Whether a gfn is private.  For a slot without memory of another kind, in a VM
- * that has private memory: its file says so.
+ * Whether a gfn is private.  For a slot without memory of another kind: its file
+ * says so.
  */
 bool kvm_gmem_is_private(const struct kvm_memory_slot *slot, gfn_t gfn)
 {
@@ -535,7 +542,6 @@ bool kvm_gmem_is_private(const struct kvm_memory_slot *slot, gfn_t gfn)
 			     kvm_gmem_index(slot, gfn)) == MEMFILE_PRIVATE;
 }
 EXPORT_SYMBOL_FOR_KVM_INTERNAL(kvm_gmem_is_private);
-#endif
 
 /**
  * kvm_gmem_get_pfn - get the page of a slot's memory file for a gfn

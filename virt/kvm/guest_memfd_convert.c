@@ -11,11 +11,21 @@
 #include "guest_memfd.h"
 #include "kvm_mm.h"
 
-/* Convert as much of a range as is in one slot. */
-static unsigned long kvm_gmem_convert_in_slot(struct kvm_memory_slot *slot, gfn_t gfn,
-					      unsigned long npages, bool to_private,
-					      unsigned long *changed,
-					      unsigned long *present)
+/**
+ * kvm_gmem_convert_in_slot - convert as much of a range as is in one slot
+ * @slot: The slot.
+ * @gfn: First gfn, in the slot.
+ * @npages: Number of pages.
+ * @to_private: Whether they shall become private, or shared.
+ * @changed: Where to put how many were not what they are to become.
+ * @present: Where to put for how many of those there is a page.
+ *
+ * Context: As for kvm_gmem_convert_for_guest().
+ * Return: How many pages are converted, from @gfn on.
+ */
+unsigned long kvm_gmem_convert_in_slot(struct kvm_memory_slot *slot, gfn_t gfn,
+				       unsigned long npages, bool to_private,
+				       unsigned long *changed, unsigned long *present)
 {
 	struct file *file __free(fput) = kvm_gmem_get_file(slot);
 	pgoff_t start = kvm_gmem_index(slot, gfn);

@@ -79,7 +79,7 @@ def main():
         signal.signal(number, lambda received, _: sys.exit(128 + received))
     args = parse()
     manifest = read_manifest()
-    works = select(manifest, args.work)
+    works = select(manifest, args.work, args.arch)
     return repeat(works, args) if args.twice else compare(manifest, works, args)
 
 

@@ -21,9 +21,10 @@ def read_manifest():
         return tomllib.load(file)
 
 
-def select(manifest, names):
-    """The works of these names, or all."""
-    works = manifest["work"]
+def select(manifest, names, arch):
+    """The works of these names, or all that there are on ARCH."""
+    works = {name: work for name, work in manifest["work"].items()
+             if work.get("arch", arch) == arch}
     unknown = sorted(set(names or []) - set(works))
     if unknown:
         sys.exit(f"error: no such work: {' '.join(unknown)}; there is {' '.join(works)}")

@@ -72,7 +72,7 @@ def _came_to_its_end(lines):
     return [mark[1] for mark in marks if mark] == ["up", "begin bench", "end bench 0", "finished"]
 
 
-def _boot(machines, work, name, tree, args):
+def _boot(machines, work, options, name, tree, args):
     directory = args.results / "bench"
     plan = directory / f"{work}-{name}.plan"
     log = plan.with_suffix(".log")
@@ -80,7 +80,9 @@ def _boot(machines, work, name, tree, args):
     plan.write_text(f"run_test bench {GUEST_SECONDS} 'memfile-bench {work}'\n")
     start = time.monotonic()
     process = machines.start([WORKBENCH / "boot", args.arch, "lean", tree],
-                             env=dict(os.environ, ICOUNT="1", APPEND=APPEND, PLAN=str(plan)),
+                             env=dict(os.environ, ICOUNT="1", PLAN=str(plan),
+                                      APPEND=f"{APPEND} {options.get('append', '')}",
+                                      CPU=options.get("cpu", "")),
                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                              stderr=subprocess.STDOUT, text=True, errors="replace")
     limit = threading.Timer(SECONDS, process.kill)
@@ -111,7 +113,8 @@ def run(works, trees, args):
     result = {name: {} for name in trees}
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
         try:
-            futures = [pool.submit(_boot, machines, *job, args) for job in jobs]
+            futures = [pool.submit(_boot, machines, work, works[work], name, tree, args)
+                       for work, name, tree in jobs]
             for future in concurrent.futures.as_completed(futures):
                 name, figures = future.result()
                 result[name].update(figures)

@@ -40,7 +40,8 @@ def main():
     args = parser.parse_args()
 
     manifest = read_manifest()
-    works = select(manifest, args.work)
+    works = select(manifest, args.work,
+                   "arm64" if platform.machine() == "aarch64" else platform.machine())
     for section in manifest["section"]:
         for row in section["rows"]:
             row.pop("target", None)

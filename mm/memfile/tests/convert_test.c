@@ -576,6 +576,42 @@ static void for_guest(struct kunit *test)
 	mock_convert(test, mf, 10, 10, MEMFILE_PRIVATE);
 }
 
+/* What a guest has claimed stays as it is, unless it is the guest who asks. */
+static void claimed(struct kunit *test)
+{
+	struct mock_file *mf = mock_create(test, 20, MEMFILE_INIT_SHARED);
+	struct mock_consumer *other = mock_register(test, mf, &mmu, 0, 5);
+	struct mock_consumer *mc = mock_register(test, mf, &mmu, 5, 15);
+	unsigned long changed, present;
+
+	mock_allocate(test, mf, 0, 20);
+	mock_convert(test, mf, 8, 1, MEMFILE_PRIVATE);
+	mc->first_claimed = 8;
+	mc->nr_claimed = 4;
+
+	mock_log_clear();
+	expect_error(test, mf, 0, 20, MEMFILE_PRIVATE, -EPERM, 9);
+	expect_error(test, mf, 11, 2, MEMFILE_PRIVATE, -EPERM, 11);
+	expect_error(test, mf, 8, 1, MEMFILE_SHARED, -EPERM, 8);
+	KUNIT_EXPECT_EQ(test, mock_log.nr, 0);
+	expect_state(test, mf, 0, 8, MEMFILE_SHARED);
+	expect_state(test, mf, 9, 11, MEMFILE_SHARED);
+	expect_pages(test, mf, 19, 1);
+
+	/* The lowest of two; and what is in the state already is nobody's. */
+	other->first_claimed = 4;
+	other->nr_claimed = 1;
+	expect_error(test, mf, 0, 20, MEMFILE_PRIVATE, -EPERM, 4);
+	mock_convert(test, mf, 8, 1, MEMFILE_PRIVATE);
+	mock_convert(test, mf, 12, 8, MEMFILE_PRIVATE);
+
+	KUNIT_EXPECT_EQ(test, 12,
+			memfile_convert_for_guest(&mc->consumer, 5, 12,
+						  MEMFILE_PRIVATE, &changed, &present));
+	KUNIT_EXPECT_EQ(test, 6, changed);
+	KUNIT_EXPECT_EQ(test, 6, present);
+}
+
 /* Chunks */
 
 static void chunks(struct kunit *test)
@@ -824,6 +860,7 @@ static struct kunit_case convert_cases[] = {
 	KUNIT_CASE(reference_to_shared),
 	KUNIT_CASE(lookups_do_not_hinder),
 	KUNIT_CASE(for_guest),
+	KUNIT_CASE(claimed),
 	KUNIT_CASE(new_pages_do_not_hinder),
 	KUNIT_CASE(new_pages_elsewhere_do_not_hinder),
 	KUNIT_CASE(chunks),

@@ -408,6 +408,16 @@ static int mock_prepare(struct memfile_consumer *consumer, pgoff_t index,
 	return mc->prepare_err;
 }
 
+static pgoff_t mock_claimed(struct memfile_consumer *consumer, pgoff_t start,
+			    pgoff_t end)
+{
+	struct mock_consumer *mc = to_mock(consumer);
+
+	if (start < mc->first_claimed)
+		start = min(mc->first_claimed, end);
+	return start < mc->first_claimed + mc->nr_claimed ? start : end;
+}
+
 static void mock_allocated(struct memfile_consumer *consumer, pgoff_t start,
 			   pgoff_t end)
 {
@@ -431,6 +441,7 @@ static const struct memfile_consumer_ops mock_consumer_ops = {
 	.invalidate_start	= mock_invalidate_start,
 	.invalidate_end		= mock_invalidate_end,
 	.prepare		= mock_prepare,
+	.claimed		= mock_claimed,
 	.allocated		= mock_allocated,
 #ifdef CONFIG_MEMFILE_SANITIZER
 	.violated		= mock_violated,

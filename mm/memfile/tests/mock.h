@@ -113,6 +113,9 @@ bool mock_can_write(void __user *map, pgoff_t index, u8 byte);
  * struct mock_consumer - a consumer that writes down what it is told
  * @consumer: The consumer.
  * @prepare_err: What ->prepare returns.
+ * @nr_claimed: Number of offsets, from @first_claimed on, that only the guest may
+ *	convert.
+ * @first_claimed: The first of them.
  * @signal: Sent to the task that calls @signal_at; 0 for none.
  * @signal_at: The kind of call.
  * @balance: Invalidations that have started, and not ended.
@@ -122,6 +125,8 @@ bool mock_can_write(void __user *map, pgoff_t index, u8 byte);
 struct mock_consumer {
 	struct memfile_consumer consumer;
 	int prepare_err;
+	unsigned long nr_claimed;
+	pgoff_t first_claimed;
 	int signal;
 	enum mock_event_type signal_at;
 	int balance;

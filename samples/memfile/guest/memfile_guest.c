@@ -11,6 +11,7 @@
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/cc_platform.h>
 #include <linux/crc32.h>
 #include <linux/delay.h>
 #include <linux/gfp.h>
@@ -19,6 +20,7 @@
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/random.h>
+#include <linux/set_memory.h>
 #include <linux/sizes.h>
 
 #define HALF		SZ_2M
@@ -38,6 +40,9 @@
 static unsigned int rounds = 64;
 module_param(rounds, uint, 0400);
 MODULE_PARM_DESC(rounds, "how often memory is converted there and back");
+
+/* Is all memory of a guest private that has private memory, unless it is shared? */
+static const bool all_is_private = IS_ENABLED(CONFIG_ARM64);
 
 static struct page *pool;
 static u64 seed;			/* of the secrets: the host's choice */
@@ -121,14 +126,22 @@ static bool is_busy(void)
 	return readl(doorbell) == 1;
 }
 
+/* A protected guest */
 static bool can_convert(void)
 {
-	return false;
+	return cc_platform_has(CC_ATTR_GUEST_MEM_ENCRYPT);
 }
 
 static int convert(void *addr, size_t size, bool private)
 {
-	return -EOPNOTSUPP;
+	const unsigned long at = (unsigned long)addr;
+	int ret = private ? set_memory_encrypted(at, size >> PAGE_SHIFT) :
+			    set_memory_decrypted(at, size >> PAGE_SHIFT);
+
+	if (ret)
+		pr_err("the host does not make %#llx, %zu bytes, %s: %d\n", __pa(addr), size,
+		       private ? "private" : "shared", ret);
+	return ret;
 }
 #endif
 
@@ -153,9 +166,11 @@ static int convert_and_copy(void *private, void *buffers)
 	u32 sum;
 	int ret;
 
-	ret = convert(private, 2 * HALF, true);
-	if (ret)
-		return ret;
+	if (!all_is_private) {
+		ret = convert(private, 2 * HALF, true);
+		if (ret)
+			return ret;
+	}
 	get_random_bytes(private, SZ_64K);
 
 	for (unsigned int i = 0; i < rounds; i++) {
@@ -219,7 +234,8 @@ static int __init memfile_guest_init(void)
 		ret = be_attacked(private, shared);
 	}
 	/* The allocator gets it as it was, or not at all. */
-	if (can_convert() && convert(private, 2 * HALF, false))
+	if (can_convert() && (all_is_private ? convert(shared, HALF, true) :
+					       convert(private, 2 * HALF, false)))
 		return -EIO;
 	memzero_explicit(private, 2 * HALF);
 	__free_pages(pool, POOL_ORDER);

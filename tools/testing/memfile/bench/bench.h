@@ -90,6 +90,10 @@ enum backing_type {
 	BEST,
 	/* A VM that has no private memory, a file that is mapped. */
 	PLAIN,
+	/* A VM whose guest owns its memory, and shares it by itself; anonymous memory. */
+	PINNED,
+	/* The same with a file where the kernel has it, else PINNED. */
+	OWNED,
 };
 
 struct vcpu {
@@ -140,6 +144,8 @@ enum program {
 	FLIP_HC,	/* the same by hypercall */
 	TRANSFER,	/* write, COPY; n times, DONE */
 	TRANSFER_FLIP,	/* TO_SHARED, write, COPY, TO_PRIVATE, write; n times, DONE */
+	SHARE,		/* share, write, unshare, write, by its own calls; n times, DONE */
+	SHARE_COPY,	/* share, write, COPY, unshare, write; n times, DONE */
 };
 
 /* TRANSFER*: how many pages, with so many rounds to go */
@@ -206,5 +212,6 @@ void work_populated(void);
 void work_ranges(void);
 void work_slots(void);
 void work_state(void);
+void work_owned(void);
 
 #endif

@@ -9,6 +9,7 @@
 	.balign	4
 	.global	guest_code, guest_code_end, guest_write_all, guest_ask, guest_ask_hc
 	.global	guest_flip, guest_flip_hc, guest_transfer, guest_transfer_flip
+	.global	guest_share, guest_share_copy
 
 .macro request what
 	mov	w3, #\what
@@ -74,6 +75,40 @@ done:
 3:	subs	x1, x1, #1
 	b.ne	1b
 	b	done
+
+/* A hypercall of a protected guest, about the page at X9; no return if it fails. */
+.macro mem_call function
+	movz	x0, #0xc600, lsl #16
+	movk	x0, #\function
+	mov	x1, x9
+	mov	x2, xzr
+	mov	x3, xzr
+	hvc	#0
+	mov	x2, x11
+	cbnz	x0, guest_ask
+.endm
+
+.macro share copy
+	mov	x9, x0
+	mov	x10, x1
+	mov	x11, x2
+1:	mem_call 3
+	str	x10, [x9]
+	.if	\copy
+	request	COPY
+	.endif
+	mem_call 4
+	str	x10, [x9]
+	subs	x10, x10, #1
+	b.ne	1b
+	b	done
+.endm
+
+	entry	guest_share
+	share	0
+
+	entry	guest_share_copy
+	share	1
 
 guest_code_end:
 	.section .note.GNU-stack, "", %progbits

@@ -43,6 +43,7 @@ static const struct work {
 	{ "ranges", "costs by the number of ranges", work_ranges },
 	{ "slots", "costs by the number of memslots", work_slots },
 	{ "state", "memory that the states take", work_state },
+	{ "owned", "a guest that owns its memory, and shares it by itself", work_owned },
 	{}
 };
 

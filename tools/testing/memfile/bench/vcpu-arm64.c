@@ -14,11 +14,13 @@ static const char * const entry[] = {
 	[FLIP]		= guest_flip,
 	[TRANSFER]	= guest_transfer,
 	[TRANSFER_FLIP]	= guest_transfer_flip,
+	[SHARE]		= guest_share,
+	[SHARE_COPY]	= guest_share_copy,
 };
 
 bool arch_vm_type(enum backing_type backing, unsigned long *type)
 {
-	*type = 0;
+	*type = backing == PINNED || backing == OWNED ? KVM_VM_TYPE_ARM_PROTECTED : 0;
 	return true;
 }
 

@@ -16,6 +16,8 @@ static const char * const entry[] = {
 
 bool arch_vm_type(enum backing_type backing, unsigned long *type)
 {
+	if (backing == PINNED || backing == OWNED)
+		return false;
 	*type = backing == PLAIN ? KVM_X86_DEFAULT_VM : KVM_X86_SW_PROTECTED_VM;
 	return ioctl(kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_VM_TYPES) & 1 << *type;
 }

@@ -37,7 +37,9 @@ int gmem_create(struct vm *vm, enum backing_type backing, uint64_t size, uint64_
 	struct kvm_create_guest_memfd args = { .size = size, .flags = flags };
 
 	if (backing != SPLIT)
-		args.flags |= GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED;
+		args.flags |= GUEST_MEMFD_FLAG_MMAP;
+	if (backing != SPLIT && backing != OWNED)
+		args.flags |= GUEST_MEMFD_FLAG_INIT_SHARED;
 	return ioctl(vm->fd, KVM_CREATE_GUEST_MEMFD, &args);
 }
 
@@ -85,6 +87,8 @@ static bool choose_backing(struct vm *vm, enum backing_type backing)
 {
 	if (backing == BEST)
 		backing = can_convert(vm->fd) ? IN_PLACE : SPLIT;
+	else if (backing == OWNED && !can_convert(vm->fd))
+		backing = PINNED;
 	vm->backing = backing;
 	switch (backing) {
 	case IN_PLACE:
@@ -108,10 +112,12 @@ bool vm_create_slots(struct vm *vm, enum backing_type backing, uint64_t size, ui
 	/* Let the kernel free what the last VM had: that is not our cost. */
 	sleep(1);
 
-	vm->fd = CHECK(ioctl(kvm_fd, KVM_CREATE_VM, type));
-	if (choose_backing(vm, backing))
+	vm->fd = ioctl(kvm_fd, KVM_CREATE_VM, type);
+	if (vm->fd < 0)
+		return false;
+	if (choose_backing(vm, backing) && vm->backing != PINNED)
 		vm->gmem = gmem_create(vm, vm->backing, size, flags);
-	if (vm->gmem < 0) {
+	if (vm->gmem < 0 && vm->backing != PINNED) {
 		close(vm->fd);
 		return false;
 	}
@@ -119,7 +125,8 @@ bool vm_create_slots(struct vm *vm, enum backing_type backing, uint64_t size, ui
 	vm->low = map_anonymous(LOW_SIZE);
 	memcpy(vm->low + GUEST_CODE, guest_code, guest_code_end - guest_code);
 	add_slot(vm, 0, 0, LOW_SIZE, vm->low, -1, 0);
-	vm->hva = vm->backing == SPLIT ? map_anonymous(size) : map(size, MAP_SHARED, vm->gmem);
+	vm->hva = vm->backing == SPLIT || vm->backing == PINNED ?
+		  map_anonymous(size) : map(size, MAP_SHARED, vm->gmem);
 	size /= nr_slots;
 	for (unsigned int i = 0; i < nr_slots; i++)
 		add_slot(vm, 1 + i, SLOT_GPA + i * size, size, vm->hva + i * size, vm->gmem,

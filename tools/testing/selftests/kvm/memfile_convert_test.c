@@ -1503,6 +1503,7 @@ TEST(capabilities)
 	ASSERT_EQ(content, vm_check_cap(vm, KVM_CAP_GUEST_MEMFD_CONTENT));
 }
 
+#ifdef __x86_64__
 static void check_no_conversions(struct kvm_vm *vm, u64 flags, bool private)
 {
 	int fd = vm_create_guest_memfd(vm, file_size, flags);
@@ -1538,7 +1539,6 @@ TEST(no_flags)
 	check_no_conversions(vm, 0, true);
 }
 
-#ifdef __x86_64__
 /* A VM without private memory: its files are what they were created as. */
 TEST(plain_vm)
 {
@@ -1554,6 +1554,18 @@ TEST(plain_vm)
 	check_no_conversions(vm, MMAP, true);
 	check_no_conversions(vm, INIT_SHARED, false);
 	check_no_conversions(vm, MMAP | INIT_SHARED, false);
+}
+#else
+/* Without attributes of the VM's, every file says itself what is private. */
+TEST(no_flags)
+{
+	struct kvm_vm *vm = vm_create_barebones();
+	int fd = vm_create_guest_memfd(vm, file_size, 0);
+
+	TEST_ASSERT_RUN(fd, 0, file_size, true, file_size);
+	memfile_convert(fd, 0, page_size, false);
+	TEST_ASSERT_RUN(fd, 0, file_size, false, page_size);
+	TEST_ASSERT_RUN(fd, page_size, file_size - page_size, true, file_size - page_size);
 }
 #endif
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Memory files (guest_memfd) on arm64: a guest access for which there is no
- * page ends KVM_RUN and says where, it neither spins nor gets lost; and VMs and
- * files that do not go together are refused.
+ * page ends KVM_RUN and says where, it neither spins nor gets lost; and memslots
+ * that the architecture cannot have are refused.
  */
 #define _GNU_SOURCE
 #include "kvm_test_harness.h"
@@ -122,61 +122,21 @@ TEST_F(memfile_arm64, refused_slots)
 {
 	const u64 flags = KVM_MEM_GUEST_MEMFD;
 	u64 limit = 1ULL << self->vm->pa_bits;
-	int fd, fd2;
+	int fd;
 
-	/* There is no private memory beside a memslot's own, which this would be. */
-	fd = vm_create_guest_memfd(self->vm, NR_PAGES * page_size, 0);
+	fd = vm_create_guest_memfd(self->vm, NR_PAGES * page_size, variant->flags);
 	TEST_ASSERT_ERRNO(__vm_set_user_memory_region2(self->vm, SLOT + 1, flags,
-			  gpa(32), page_size, NULL, fd, 0), EINVAL);
+			  limit, page_size, NULL, fd, 0), EFAULT);
+	TEST_ASSERT_ERRNO(__vm_set_user_memory_region2(self->vm, SLOT + 1, flags,
+			  limit - page_size, 2 * page_size, NULL, fd, 0), EFAULT);
 	TEST_ASSERT_CONSUMERS(fd, 0);
-
-	fd2 = vm_create_guest_memfd(self->vm, NR_PAGES * page_size, variant->flags);
-	TEST_ASSERT_ERRNO(__vm_set_user_memory_region2(self->vm, SLOT + 1, flags,
-			  limit, page_size, NULL, fd2, 0), EFAULT);
-	TEST_ASSERT_ERRNO(__vm_set_user_memory_region2(self->vm, SLOT + 1, flags,
-			  limit - page_size, 2 * page_size, NULL, fd2, 0), EFAULT);
-	TEST_ASSERT_CONSUMERS(fd2, 0);
 
 	/* The last page that there is. */
 	vm_set_user_memory_region2(self->vm, SLOT + 1, flags, limit - page_size,
-				   page_size, NULL, fd2, 0);
-	TEST_ASSERT_CONSUMERS(fd2, 1);
+				   page_size, NULL, fd, 0);
+	TEST_ASSERT_CONSUMERS(fd, 1);
 	memfile_guest_fill(self->vcpu, gpa(0), 1);
 	memfile_guest_check(self->vcpu, gpa(0), 1);
-}
-
-/*
- * A protected VM cannot use a memory file, and says so.  The library creates
- * no such VM.
- */
-TEST(protected_vm)
-{
-	static const u64 flags[] = { 0, MMAP, INIT_SHARED, MMAP | INIT_SHARED };
-	unsigned long type = KVM_VM_TYPE_ARM_PROTECTED | KVM_VM_TYPE_ARM_IPA_SIZE(40);
-	struct kvm_vm vm = {}, *plain;
-	int kvm_fd, i;
-
-	kvm_fd = open_kvm_dev_path_or_exit();
-	vm.fd = ioctl(kvm_fd, KVM_CREATE_VM, type);
-	if (vm.fd < 0 && errno == EINVAL)
-		SKIP(return, "no protected VMs: needs kvm-arm.mode=protected");
-	ASSERT_LE(0, vm.fd);
-
-	EXPECT_EQ(0, vm_check_cap(&vm, KVM_CAP_GUEST_MEMFD));
-	EXPECT_EQ(0, vm_check_cap(&vm, KVM_CAP_GUEST_MEMFD_FLAGS));
-	for (i = 0; i < ARRAY_SIZE(flags); i++)
-		TEST_ASSERT_ERRNO(__vm_create_guest_memfd(&vm, page_size, flags[i]),
-				  EOPNOTSUPP);
-
-	/* Nor that of another VM; while a plain one beside it has all it had. */
-	plain = vm_create_barebones();
-	EXPECT_EQ(1, vm_check_cap(plain, KVM_CAP_GUEST_MEMFD));
-	EXPECT_EQ(MMAP | INIT_SHARED, vm_check_cap(plain, KVM_CAP_GUEST_MEMFD_FLAGS) & 3);
-	TEST_ASSERT_ERRNO(__vm_set_user_memory_region2(&vm, SLOT, KVM_MEM_GUEST_MEMFD,
-			  gpa(0), page_size, NULL,
-			  vm_create_guest_memfd(plain, page_size, MMAP), 0), EINVAL);
-	kvm_close(vm.fd);
-	kvm_close(kvm_fd);
 }
 
 int main(int argc, char *argv[])
