@@ -80,12 +80,19 @@ enum memfile_state {
  *	either (MEMFILE_NO_DIRECT_MAP), and that is what they become.
  *	If it fails the pages are leaked: whoever got them next would fault.
  *	Called under the folio lock, may sleep.  Optional.
+ * @hide: The @nr pages from @pfn on are about to leave the direct map.  Whoever has
+ *	used them as shared memory, or has zeroed them, does so no more.  Flush what the
+ *	host has written to them from its caches, if hardware that guards private pages
+ *	wants that.  Not called for files with MEMFILE_KEEP_CONTENT, whose pages nothing
+ *	guards.  May sleep, and may be called for pages that are private for long.
+ *	Optional.
  * @ioctl: ioctl() on the file.  No locks held.  Optional.
  */
 struct memfile_owner_ops {
 	struct module *owner;
 	void (*release)(struct file *file);
 	int (*reclaim)(unsigned long pfn, unsigned long nr);
+	void (*hide)(unsigned long pfn, unsigned long nr);
 	long (*ioctl)(struct file *file, unsigned int cmd, unsigned long arg);
 };
 

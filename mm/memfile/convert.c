@@ -261,7 +261,8 @@ int memfile_convert(struct file *file, pgoff_t start, pgoff_t end,
 		*where = conv.where;
 	return err;
 }
-EXPORT_SYMBOL_FOR_MODULES(memfile_convert, "kvm,memfile_kunit");
+EXPORT_SYMBOL_FOR_MODULES(memfile_convert,
+			  "kvm,kvm_snp_kunit,kvm_tdx_kunit,memfile_kunit");
 
 /**
  * memfile_convert_for_guest - convert a range because a guest wants it
@@ -335,4 +336,5 @@ enum memfile_state memfile_state(const struct memfile_consumer *consumer,
 	inode = READ_ONCE(consumer->inode);
 	return inode ? memfile_state_at(MEMFILE_I(inode), index) : MEMFILE_PRIVATE;
 }
-EXPORT_SYMBOL_FOR_MODULES(memfile_state, "kvm,memfile_kunit");
+EXPORT_SYMBOL_FOR_MODULES(memfile_state,
+			  "kvm,kvm_snp_kunit,kvm_tdx_kunit,memfile_kunit");

@@ -205,7 +205,8 @@ struct file *memfile_create(const char *name, loff_t size, unsigned int flags,
 	file->f_mode |= FMODE_NOREUSE;
 	return file;
 }
-EXPORT_SYMBOL_FOR_MODULES(memfile_create, "kvm,memfile_kunit");
+EXPORT_SYMBOL_FOR_MODULES(memfile_create,
+			  "kvm,kvm_snp_kunit,kvm_tdx_kunit,memfile_kunit");
 
 /**
  * memfile_owner_data - what the owner gave to memfile_create()
@@ -223,7 +224,8 @@ void *memfile_owner_data(const struct file *file,
 		return NULL;
 	return file->private_data;
 }
-EXPORT_SYMBOL_FOR_MODULES(memfile_owner_data, "kvm,memfile_kunit");
+EXPORT_SYMBOL_FOR_MODULES(memfile_owner_data,
+			  "kvm,kvm_snp_kunit,kvm_tdx_kunit,memfile_kunit");
 
 /**
  * memfile_flags - how a memory file was created

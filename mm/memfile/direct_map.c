@@ -120,6 +120,9 @@ VISIBLE_IF_KUNIT int memfile_change_run(struct memfile *memfile, struct page *pa
 	if (change->done == change->limit)
 		return -ECANCELED;
 
+	if (change->remove && memfile->ops->hide && !(memfile->flags & MEMFILE_KEEP_CONTENT))
+		memfile->ops->hide(page_to_pfn(page), nr);
+
 	if (change->remove)
 		err = direct_map_remove(page, nr, &change->flush);
 	else

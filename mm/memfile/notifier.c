@@ -236,7 +236,8 @@ int memfile_register(struct file *file, struct memfile_consumer *consumer,
 		module_put(consumer->ops->owner);
 	return err;
 }
-EXPORT_SYMBOL_FOR_MODULES(memfile_register, "kvm,memfile_kunit");
+EXPORT_SYMBOL_FOR_MODULES(memfile_register,
+			  "kvm,kvm_snp_kunit,kvm_tdx_kunit,memfile_kunit");
 
 /**
  * memfile_unregister - end a registration
@@ -265,7 +266,8 @@ void memfile_unregister(struct memfile_consumer *consumer)
 
 	module_put(owner);
 }
-EXPORT_SYMBOL_FOR_MODULES(memfile_unregister, "kvm,memfile_kunit");
+EXPORT_SYMBOL_FOR_MODULES(memfile_unregister,
+			  "kvm,kvm_snp_kunit,kvm_tdx_kunit,memfile_kunit");
 
 /**
  * memfile_transfer - let another consumer take over a registration

@@ -249,7 +249,8 @@ int memfile_lookup_pfn(struct memfile_consumer *consumer, pgoff_t index,
 {
 	return __memfile_lookup_pfn(consumer, index, mp, 0);
 }
-EXPORT_SYMBOL_FOR_MODULES(memfile_lookup_pfn, "kvm,memfile_kunit");
+EXPORT_SYMBOL_FOR_MODULES(memfile_lookup_pfn,
+			  "kvm,kvm_snp_kunit,kvm_tdx_kunit,memfile_kunit");
 
 /**
  * memfile_get_pfn - look up a page, and pin it
@@ -343,7 +344,8 @@ unlock:
 	filemap_invalidate_unlock(inode->i_mapping);
 	return err;
 }
-EXPORT_SYMBOL_FOR_MODULES(memfile_populate, "kvm,memfile_kunit");
+EXPORT_SYMBOL_FOR_MODULES(memfile_populate,
+			  "kvm,kvm_snp_kunit,kvm_tdx_kunit,memfile_kunit");
 
 /**
  * memfile_note_hold - note how long invalidate_lock was held

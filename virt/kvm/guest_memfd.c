@@ -169,6 +169,13 @@ static void kvm_gmem_release(struct file *file)
 	kvm_put_kvm(kvm);
 }
 
+#ifdef CONFIG_HAVE_KVM_ARCH_GMEM_HIDE
+static void kvm_gmem_hide(unsigned long pfn, unsigned long nr)
+{
+	kvm_arch_gmem_hide(pfn, nr);
+}
+#endif
+
 #ifdef CONFIG_HAVE_KVM_ARCH_GMEM_RECLAIM
 static int kvm_gmem_reclaim(unsigned long pfn, unsigned long nr)
 {
@@ -350,6 +357,9 @@ static long kvm_gmem_ioctl(struct file *file, unsigned int cmd, unsigned long ar
 static struct memfile_owner_ops kvm_gmem_owner_ops = {
 	.release	= kvm_gmem_release,
 	.ioctl		= kvm_gmem_ioctl,
+#ifdef CONFIG_HAVE_KVM_ARCH_GMEM_HIDE
+	.hide		= kvm_gmem_hide,
+#endif
 #ifdef CONFIG_HAVE_KVM_ARCH_GMEM_RECLAIM
 	.reclaim	= kvm_gmem_reclaim,
 #endif

@@ -123,7 +123,8 @@ EXPORT_SYMBOL_FOR_KVM_INTERNAL(kvm_gmem_convert_for_guest);
  * From now on the guest sees neither the old nor the new kind of memory there: an
  * access by another vCPU is a KVM_EXIT_MEMORY_FAULT.  kvm_gmem_clear_pending()
  * ends it.  Ranges that are not all guest_memfd with attributes of its own are not
- * marked.
+ * marked.  Where memory does not survive the loss of a private mapping, private mappings
+ * stay until the VMM has decided: it may refuse.
  *
  * Context: The vCPU's task, kvm->srcu held.
  */
@@ -137,6 +138,10 @@ void kvm_gmem_set_pending(struct kvm_vcpu *vcpu, gfn_t gfn, unsigned long npages
 	gfn_t end = gfn + npages;
 	bool flush = false;
 	gfn_t next;
+	int filter = KVM_FILTER_SHARED;
+
+	if (kvm_arch_gmem_keeps_content(kvm))
+		filter |= KVM_FILTER_PRIVATE;
 
 	for (next = gfn; next < end; next = slot->base_gfn + slot->npages) {
 		slot = __gfn_to_memslot(slots, next);
@@ -156,7 +161,7 @@ void kvm_gmem_set_pending(struct kvm_vcpu *vcpu, gfn_t gfn, unsigned long npages
 			.slot = slot,
 			.start = next,
 			.end = min(end, slot->base_gfn + slot->npages),
-			.attr_filter = KVM_FILTER_SHARED | KVM_FILTER_PRIVATE,
+			.attr_filter = filter,
 			.may_block = true,
 		};
 		flush |= kvm_mmu_unmap_gfn_range(kvm, &range);
