@@ -213,6 +213,8 @@ int memfile_lookup_pfn(struct memfile_consumer *consumer, pgoff_t index,
 		       struct memfile_pfn *mp);
 int memfile_get_pfn(struct memfile_consumer *consumer, pgoff_t index,
 		    struct memfile_pfn *mp);
+int memfile_access(struct memfile_consumer *consumer, pgoff_t index,
+		   int (*fn)(struct page *page, void *arg), void *arg);
 int memfile_populate(struct memfile_consumer *consumer, pgoff_t index,
 		     int (*fill)(unsigned long pfn, void *arg), void *arg);
 

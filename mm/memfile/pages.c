@@ -348,6 +348,54 @@ EXPORT_SYMBOL_FOR_MODULES(memfile_populate,
 			  "kvm,kvm_snp_kunit,kvm_tdx_kunit,memfile_kunit");
 
 /**
+ * memfile_access - let a consumer look into a page, whatever its state is
+ * @consumer: A registered consumer that may know what is private to its guest.
+ * @index: Page offset in the file.
+ * @fn: What to call with the page; may sleep.  A mapping that it makes has to end
+ *	before it returns.
+ * @arg: For @fn.
+ *
+ * The page, which is allocated if need be, has its state and remains in the file until
+ * @fn returns.
+ *
+ * Context: Process context, may sleep.  Takes invalidate_lock (shared) and the folio
+ *	lock.
+ * Return: What @fn returns, or without calling it:
+ *
+ * * -EINVAL - @index is outside the consumer's range
+ * * -ENOMEM - no memory, or the task's memory cgroup is at its limit
+ * * -EHWPOISON - the page has a memory error
+ */
+int memfile_access(struct memfile_consumer *consumer, pgoff_t index,
+		   int (*fn)(struct page *page, void *arg), void *arg)
+{
+	struct inode *inode = consumer->inode;
+	struct page *page;
+	struct folio *folio;
+	int err;
+
+	if (index < consumer->node.start || index > consumer->node.last)
+		return -EINVAL;
+
+	filemap_invalidate_lock_shared(inode->i_mapping);
+	folio = memfile_grab_sound_folio(MEMFILE_I(inode), index);
+	if (IS_ERR(folio)) {
+		err = PTR_ERR(folio);
+		goto unlock;
+	}
+
+	page = folio_file_page(folio, index);
+	memfile_shadow_filling(page, true);
+	err = fn(page, arg);
+	memfile_shadow_filling(page, false);
+	memfile_put_locked_folio(folio);
+unlock:
+	filemap_invalidate_unlock_shared(inode->i_mapping);
+	return err;
+}
+EXPORT_SYMBOL_FOR_MODULES(memfile_access, "kvm,memfile_kunit");
+
+/**
  * memfile_note_hold - note how long invalidate_lock was held
  * @memfile: The file.
  * @nr: Number of pages that were handled meanwhile.

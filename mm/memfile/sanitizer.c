@@ -501,7 +501,7 @@ void memfile_shadow_taken_back(struct folio *folio, bool leaked)
  * @page: The page.
  * @filling: From now on, or no longer.
  *
- * Context: invalidate_lock held exclusively.
+ * Context: invalidate_lock held exclusively, or under the folio lock.
  */
 void memfile_shadow_filling(struct page *page, bool filling)
 {

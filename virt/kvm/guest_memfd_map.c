@@ -19,6 +19,10 @@
  *
  * To flush TLBs on all CPUs after each nested VM-Enter would be slow, so the entries
  * of what was unmapped stay until something is invalidated, whatever that is.
+ *
+ * A page that is private, of a VM whose private memory nothing guards but KVM, is
+ * mapped just for as long as something is copied from it or to it, by
+ * memfile_access(), which keeps conversions out.
  */
 #include <linux/kvm_host.h>
 #include <linux/memfile.h>
@@ -68,7 +72,8 @@ int kvm_gmem_get_shared_pfn(struct kvm *kvm, struct kvm_memory_slot *slot, gfn_t
 
 /**
  * kvm_gmem_map - get at the content of a page of a guest_memfd
- * @page: A page that kvm_gmem_get_shared_pfn() has found, and that stays shared.
+ * @page: A page that kvm_gmem_get_shared_pfn() has found, and that stays shared; or
+ *	one that memfile_access() has.
  *
  * Context: May sleep.
  * Return: Where it is mapped, to be given to kvm_gmem_unmap(); or NULL if there is no
@@ -145,4 +150,74 @@ void kvm_gmem_unmap_pinned(struct kvm *kvm, void *va)
 	smp_mb();
 	if (READ_ONCE(kvm->mn_active_invalidate_count))
 		kvm_gmem_flush_unmapped(kvm);
+}
+
+struct kvm_gmem_copy {
+	struct kvm *kvm;
+	void *data;
+	int offset;
+	int len;
+	bool write;
+};
+
+static int kvm_gmem_copy_page(struct page *page, void *arg)
+{
+	struct kvm_gmem_copy *copy = arg;
+	void *va = kvm_gmem_map(page);
+
+	if (!va)
+		return -ENOMEM;
+	if (copy->write)
+		memcpy(va + copy->offset, copy->data, copy->len);
+	else
+		memcpy(copy->data, va + copy->offset, copy->len);
+	kvm_gmem_unmap(copy->kvm, va);
+	return 0;
+}
+
+/* Whether KVM may read and write private memory, as it does shared memory. */
+bool __weak kvm_arch_gmem_may_access(struct kvm *kvm)
+{
+	return false;
+}
+
+/**
+ * kvm_gmem_copy - copy from or to memory that userspace cannot reach
+ * @kvm: The VM.
+ * @slot: The slot of @gfn.
+ * @gfn: The page.
+ * @data: What to copy, or where to.
+ * @offset: In the page, in bytes.
+ * @len: Number of bytes, all in the page.
+ * @write: Whether @data goes to the page, or the page's content to @data.
+ *
+ * For those that have tried the slot's userspace address, which is the faster way.
+ *
+ * Context: kvm->srcu or slots_lock held.  May sleep.  Takes invalidate_lock of the
+ *	slot's file.
+ * Return: 0, or -EFAULT: the slot has other memory than a guest_memfd, the memory is
+ *	guarded against KVM, the file is closed, or there is no page to be had.
+ */
+int kvm_gmem_copy(struct kvm *kvm, struct kvm_memory_slot *slot, gfn_t gfn, void *data,
+		  int offset, int len, bool write)
+{
+	struct kvm_gmem_copy copy = {
+		.kvm = kvm,
+		.data = data,
+		.offset = offset,
+		.len = len,
+		.write = write,
+	};
+	struct file *file __free(fput) = NULL;
+
+	if (!kvm_slot_has_gmem(slot) || !kvm_memslot_is_gmem_only(slot) ||
+	    !kvm_arch_gmem_may_access(kvm))
+		return -EFAULT;
+
+	/* The reference keeps the consumer registered. */
+	file = kvm_gmem_get_file(slot);
+	if (!file || memfile_access(&slot->gmem.consumer, kvm_gmem_index(slot, gfn),
+				    kvm_gmem_copy_page, &copy))
+		return -EFAULT;
+	return 0;
 }

@@ -238,8 +238,8 @@ static struct gmem_file *td_running(struct kunit *test, unsigned long nr,
 }
 
 /*
- * Pages that are the module's and in no file are lost.  Nobody may have got them; then
- * the test gives them back.
+ * Pages that are the module's and in no file are lost.  Nobody may have got them, and
+ * nobody will.
  */
 static unsigned long td_lost(struct gmem_file *gf)
 {
@@ -258,8 +258,6 @@ static unsigned long td_lost(struct gmem_file *gf)
 		if (gf->file)
 			continue;
 		*tp = (struct tdx_page) { };
-		if (page_count(page))
-			put_page(page);
 	}
 	return nr;
 }
@@ -505,7 +503,6 @@ static void nobody_knows(struct kunit *test)
 	KUNIT_EXPECT_NE(test, 0, page_count(page));
 	KUNIT_EXPECT_EQ(test, 0, tm->nr_resets);
 	td_end(gf, 0);
-	put_page(page);
 }
 
 struct populate {

@@ -403,7 +403,7 @@ int main(int argc, char *argv[])
 			only = optarg;
 			break;
 		default:
-			ksft_exit_fail_msg("usage: %s [-s seconds] [-k kills] [-r seed] [-t name]\n",
+			ksft_exit_fail_msg("usage: %s [-s secs] [-k kills] [-r seed] [-t test]\n",
 					   argv[0]);
 		}
 	}
