@@ -487,21 +487,29 @@ TEST_F(memfile_pvm, unshare_in_use)
 	assert_sigbus(pvm, PAGE);
 }
 
-static void ignore_signal(int sig)
+/*
+ * The next signal is due in 200 us to 50 ms, so that there is, now and then, time enough
+ * for a call of the guest's, however slow the machine is.
+ */
+static void next_signal(int sig)
 {
+	static unsigned int nr;
+	struct itimerval timer = { .it_value.tv_usec = 200 << nr++ % 9 };
+
+	setitimer(ITIMER_REAL, &timer, NULL);
 }
 
 /* A signal for the vCPU's task is not the guest's fault. */
 TEST_F(memfile_pvm, share_interrupted)
 {
-	struct sigaction sa = { .sa_handler = ignore_signal };
-	struct itimerval timer = { .it_interval.tv_usec = 300, .it_value.tv_usec = 300 };
+	struct sigaction sa = { .sa_handler = next_signal };
+	struct itimerval timer = {};
 	u64 bad;
 
 	sigaction(SIGALRM, &sa, NULL);
-	setitimer(ITIMER_REAL, &timer, NULL);
+	next_signal(SIGALRM);
 	bad = pvm_do(self->vcpu, PVM_FLIP, pvm_gpa(PAGE), 500, SECRET);
-	timer = (struct itimerval){};
+	signal(SIGALRM, SIG_IGN);
 	setitimer(ITIMER_REAL, &timer, NULL);
 	ASSERT_EQ(0, bad);
 }
