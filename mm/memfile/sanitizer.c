@@ -375,12 +375,9 @@ void memfile_shadow_release(struct memfile *memfile, struct page *page, unsigned
 	for (; nr; nr--, page++) {
 		struct memfile_shadow *shadow = memfile_shadow(page);
 
-		if (!shadow)
+		if (!shadow || !memfile_shadow_owned(shadow, page, memfile, shadow->index))
 			continue;
-		if (shadow->file != memfile->vfs_inode.i_ino)
-			memfile_violated(MEMFILE_DOUBLE_OWNER, page, shadow, memfile,
-					 shadow->index);
-		else if (shadow->state != MEMFILE_PAGE_RESERVED)
+		if (shadow->state != MEMFILE_PAGE_RESERVED)
 			memfile_violated(MEMFILE_FREE_IN_USE, page, shadow, memfile,
 					 shadow->index);
 		else if (memfile_shadow_present(shadow, page, memfile, shadow->index, false))
@@ -403,12 +400,9 @@ void memfile_shadow_direct_map(struct memfile *memfile, struct page *page,
 	for (; nr; nr--, page++) {
 		struct memfile_shadow *shadow = memfile_shadow(page);
 
-		if (!shadow)
+		if (!shadow || !memfile_shadow_owned(shadow, page, memfile, shadow->index))
 			continue;
-		if (shadow->file != memfile->vfs_inode.i_ino)
-			memfile_violated(MEMFILE_DOUBLE_OWNER, page, shadow, memfile,
-					 shadow->index);
-		else if (memfile_shadow_present(shadow, page, memfile, shadow->index, absent))
+		if (memfile_shadow_present(shadow, page, memfile, shadow->index, absent))
 			shadow->absent = absent;
 	}
 }

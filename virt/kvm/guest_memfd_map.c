@@ -210,8 +210,7 @@ int kvm_gmem_copy(struct kvm *kvm, struct kvm_memory_slot *slot, gfn_t gfn, void
 	};
 	struct file *file __free(fput) = NULL;
 
-	if (!kvm_slot_has_gmem(slot) || !kvm_memslot_is_gmem_only(slot) ||
-	    !kvm_arch_gmem_may_access(kvm))
+	if (!kvm_memslot_is_gmem_only(slot) || !kvm_arch_gmem_may_access(kvm))
 		return -EFAULT;
 
 	/* The reference keeps the consumer registered. */

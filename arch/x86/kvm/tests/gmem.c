@@ -155,6 +155,20 @@ int gmem_fault(struct gmem_file *gf, pgoff_t index)
 }
 
 /**
+ * gmem_touch - the guest touches a range, which has to succeed
+ * @gf: The file.
+ * @start: First page offset.
+ * @end: Page offset behind the last one.
+ */
+void gmem_touch(struct gmem_file *gf, pgoff_t start, pgoff_t end)
+{
+	pgoff_t index;
+
+	for (index = start; index < end; index++)
+		KUNIT_EXPECT_EQ(gf->test, 0, gmem_fault(gf, index));
+}
+
+/**
  * gmem_convert - convert a range
  * @gf: The file.
  * @start: First page offset.

@@ -71,6 +71,7 @@ struct gmem_file *gmem_create(struct kunit *test, struct gmem_vm *vm, void *priv
 void gmem_close(struct gmem_file *gf);
 
 int gmem_fault(struct gmem_file *gf, pgoff_t index);
+void gmem_touch(struct gmem_file *gf, pgoff_t start, pgoff_t end);
 int gmem_convert(struct gmem_file *gf, pgoff_t start, pgoff_t end, enum memfile_state to);
 int gmem_allocate(struct gmem_file *gf, pgoff_t start, pgoff_t end);
 int gmem_punch(struct gmem_file *gf, pgoff_t start, pgoff_t end);

@@ -199,10 +199,8 @@ static void convert_to_shared(struct kunit *test)
 {
 	struct gmem_file *gf = snp_file(test, SINGLE, 0);
 	struct rmp *rmp = test->priv;
-	pgoff_t index;
 
-	for (index = 2; index < 6; index++)
-		KUNIT_EXPECT_EQ(test, 0, gmem_fault(gf, index));
+	gmem_touch(gf, 2, 6);
 	KUNIT_EXPECT_EQ(test, 0, gmem_convert(gf, 3, 5, MEMFILE_SHARED));
 	KUNIT_EXPECT_EQ(test, 2, rmp->nr_pages);
 	KUNIT_EXPECT_EQ(test, 2, rmp->calls[RMP_UNASSIGN]);
@@ -230,10 +228,8 @@ static void punch(struct kunit *test)
 {
 	struct gmem_file *gf = snp_file(test, BLOCKS, 0);
 	struct rmp *rmp = test->priv;
-	pgoff_t index;
 
-	for (index = 0; index < 8; index++)
-		KUNIT_EXPECT_EQ(test, 0, gmem_fault(gf, index));
+	gmem_touch(gf, 0, 8);
 	KUNIT_EXPECT_EQ(test, 0, gmem_punch(gf, 2, 5));
 	KUNIT_EXPECT_EQ(test, 5, rmp->nr_pages);
 	gmem_check(gf);
@@ -246,10 +242,8 @@ static void lost_in_conversion(struct kunit *test)
 {
 	struct gmem_file *gf = snp_file(test, SINGLE, 0);
 	struct rmp *rmp = test->priv;
-	pgoff_t index;
 
-	for (index = 0; index < 4; index++)
-		KUNIT_EXPECT_EQ(test, 0, gmem_fault(gf, index));
+	gmem_touch(gf, 0, 4);
 	rmp_fail(rmp, RMP_UNASSIGN, 1, false);
 	KUNIT_EXPECT_EQ(test, 0, gmem_convert(gf, 0, 4, MEMFILE_SHARED));
 	KUNIT_EXPECT_EQ(test, 1, rmp->nr_pages);
@@ -264,10 +258,8 @@ static void lost_at_the_end(struct kunit *test)
 {
 	struct gmem_file *gf = snp_file(test, BLOCKS, 0);
 	struct rmp *rmp = test->priv;
-	pgoff_t index;
 
-	for (index = 0; index < 4; index++)
-		KUNIT_EXPECT_EQ(test, 0, gmem_fault(gf, index));
+	gmem_touch(gf, 0, 4);
 	rmp_fail(rmp, RMP_UNASSIGN, 0, false);
 	KUNIT_EXPECT_EQ(test, 0, gmem_punch(gf, 0, 1));
 	rmp_fail(rmp, RMP_UNASSIGN, 0, true);

@@ -365,10 +365,8 @@ static void convert_to_shared(struct kunit *test)
 {
 	struct gmem_file *gf = td_running(test, SINGLE, 0);
 	struct tdx_module *tm = test->priv;
-	pgoff_t index;
 
-	for (index = 2; index < 6; index++)
-		KUNIT_EXPECT_EQ(test, 0, gmem_fault(gf, index));
+	gmem_touch(gf, 2, 6);
 	KUNIT_EXPECT_EQ(test, 0, gmem_convert(gf, 3, 5, MEMFILE_SHARED));
 	KUNIT_EXPECT_EQ(test, 2, tm->nr_reg);
 	KUNIT_EXPECT_EQ(test, 2, tm->nr_resets);
@@ -400,10 +398,8 @@ static void punch(struct kunit *test)
 {
 	struct gmem_file *gf = td_running(test, BLOCKS, 0);
 	struct tdx_module *tm = test->priv;
-	pgoff_t index;
 
-	for (index = 0; index < 8; index++)
-		KUNIT_EXPECT_EQ(test, 0, gmem_fault(gf, index));
+	gmem_touch(gf, 0, 8);
 	KUNIT_EXPECT_EQ(test, 0, gmem_punch(gf, 2, 5));
 	KUNIT_EXPECT_EQ(test, 5, tm->nr_reg);
 	gmem_check(gf);
