@@ -37,10 +37,15 @@ class Context:
     def budget(self, group):
         return group.budget * self.scale
 
+    @staticmethod
+    def has_emulator(boot):
+        return subprocess.run([WORKBENCH / "emulator", boot.arch, str(boot.emulator)],
+                              stdout=subprocess.DEVNULL, check=False).returncode == 0
+
     def start_boot(self, boot, plan):
         environment = dict(os.environ, SMP=str(boot.smp), THREAD=boot.thread,
                            MEMORY=boot.memory, APPEND=boot.append, CPU=boot.cpu,
-                           PLAN=str(plan))
+                           EMULATOR=str(boot.emulator), PLAN=str(plan))
         return subprocess.Popen([WORKBENCH / "boot", boot.arch, self.config, self.tree],
                                 env=environment, stdin=subprocess.DEVNULL,
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

@@ -7,6 +7,7 @@ boots.toml names the machines:
     arch = "x86_64"
     append = "numa=fake=2"      # to the kernel's command line
     cpu = "cortex-a72"          # a model other than what workbench/boot takes
+    emulator = 10               # the least version of QEMU that will do
     smp = 2
     thread = "multi"            # how QEMU runs the CPUs: each its own, or "single"
     memory = "4G"
@@ -38,6 +39,7 @@ class Boot:
     arch: str
     append: str = ""
     cpu: str = ""
+    emulator: int = 0
     smp: int = 2
     thread: str = "multi"
     memory: str = "4G"
