@@ -66,7 +66,10 @@ static void adapt_cpuid(struct kvm_cpuid_entry2 *e, const struct vcpu *vcpu,
 		e->eax = vcpu->index;
 		break;
 	case KVM_CPUID_FEATURES:
-		/* What KVM writes where the guest says must not be private there. */
+		/*
+		 * Pages that KVM writes to by itself are private, too.  Steal time
+		 * it cannot write there, the rest would cost more than it saves.
+		 */
 		if (protected) {
 			e->eax &= ~(1 << KVM_FEATURE_ASYNC_PF | 1 << KVM_FEATURE_ASYNC_PF_INT |
 				    1 << KVM_FEATURE_STEAL_TIME | 1 << KVM_FEATURE_PV_EOI);

@@ -68,7 +68,7 @@ static const char *search_self(struct seen *seen)
 	int fd = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
 
 	if (!maps || fd < 0)
-		return "no /proc";
+		die("is /proc mounted?", "open(/proc/self/maps, mem)");
 	while (fgets(line, sizeof(line), maps)) {
 		if (sscanf(line, "%llx-%llx", &from, &to) == 2 && !(from >> 63) &&
 		    from != (uintptr_t)seen->buf)
@@ -87,8 +87,10 @@ static const char *search_kcore(struct seen *seen)
 	Elf64_Ehdr head;
 	Elf64_Phdr segment;
 
-	if (fd < 0 || pread(fd, &head, sizeof(head), 0) != sizeof(head))
+	if (fd < 0)
 		return "no /proc/kcore: needs CONFIG_PROC_KCORE, and root";
+	if (pread(fd, &head, sizeof(head), 0) != sizeof(head))
+		die("it is an ELF file", "pread(/proc/kcore, %zu)", sizeof(head));
 	for (int i = 0; i < head.e_phnum; i++) {
 		if (pread(fd, &segment, sizeof(segment), head.e_phoff + i * sizeof(segment)) !=
 		    sizeof(segment))
@@ -118,31 +120,48 @@ static void dump_core(const char *dir)
 	abort();
 }
 
+/* Into the directory that it dies in, or to somebody else? */
+static bool cores_stay(void)
+{
+	char pattern[128] = {};
+	int fd = open("/proc/sys/kernel/core_pattern", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || read(fd, pattern, sizeof(pattern) - 1) < 0)
+		die("is /proc mounted?", "read(/proc/sys/kernel/core_pattern)");
+	close(fd);
+	return !strpbrk(pattern, "|/");
+}
+
 static const char *search_core(struct seen *seen)
 {
-	char pattern[128] = {}, dir[] = "/tmp/memfile-vmm-XXXXXX", path[512];
-	int status, fd = open("/proc/sys/kernel/core_pattern", O_RDONLY | O_CLOEXEC);
+	char dir[] = "/tmp/memfile-vmm-XXXXXX", path[512];
 	const char *why = "no core was dumped";
 	struct dirent *entry;
 	pid_t pid;
 	DIR *in;
+	int fd;
 
-	if (fd < 0 || read(fd, pattern, sizeof(pattern) - 1) < 0 || strpbrk(pattern, "|/"))
+	if (!cores_stay())
 		return "core dumps go elsewhere: see sysctl kernel.core_pattern";
-	close(fd);
 	if (!mkdtemp(dir))
-		return "no /tmp to dump to";
+		die("a core dump needs room there", "mkdtemp(%s)", dir);
 	pid = fork();
+	if (pid < 0)
+		die("too many processes?", "fork()");
 	if (!pid)
 		dump_core(dir);
-	waitpid(pid, &status, 0);
+	waitpid(pid, NULL, 0);
 
 	in = opendir(dir);
-	while (in && (entry = readdir(in))) {
+	if (!in)
+		die("it was there a moment ago", "opendir(%s)", dir);
+	while ((entry = readdir(in))) {
 		if (entry->d_name[0] == '.')
 			continue;
 		snprintf(path, sizeof(path), "%s/%s", dir, entry->d_name);
 		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			die("it was dumped a moment ago", "open(%s)", path);
 		look_at_range(seen, fd, 0, lseek(fd, 0, SEEK_END));
 		why = NULL;
 		close(fd);
@@ -167,6 +186,40 @@ static void search(struct seen *seen, const char *what, const char *(*where)(str
 		       seen->in_private ? "THE SECRET" : "nowhere");
 }
 
+/*
+ * All other memory of the guest, its kernel for one: what the file calls private
+ * must not come, and what it calls shared must. The guest may convert pages while
+ * this goes on: then what the file says afterwards counts as well.
+ */
+static void try_all_pages(const struct machine *m)
+{
+	uint64_t shared = 0, leaked = 0, lost = 0, end;
+	char control[32], came[32] = "EFAULT";
+	int to = memfd_create("copy", MFD_CLOEXEC);
+	bool private, loaded;
+
+	if (to < 0)
+		die("needs CONFIG_MEMFD_CREATE", "memfd_create()");
+	for (uint64_t at = 0; at < m->options->memory; at = end) {
+		private = is_private(m->ram.fd, at, m->options->memory, &end);
+		for (; at < end; at += PAGE_SIZE) {
+			loaded = pwrite(to, m->ram.map + at, 8, 0) == 8;
+			if (loaded == private &&
+			    is_private(m->ram.fd, at, at + PAGE_SIZE, NULL) == loaded)
+				*(loaded ? &leaked : &lost) += PAGE_SIZE;
+			else
+				shared += loaded * PAGE_SIZE;
+		}
+	}
+	close(to);
+	snprintf(control, sizeof(control), lost ? "%llu KiB missing" : "got %llu KiB",
+		 (unsigned long long)(lost ?: shared) >> 10);
+	if (leaked)
+		snprintf(came, sizeof(came), "%llu KiB", (unsigned long long)leaked >> 10);
+	report(shared && !lost && !leaked, "each page as buffer: write() to a file", control,
+	       "EFAULT", came);
+}
+
 /* At @gpa are the guest's two pieces. The first one is private, if the VM has such. */
 void attack(struct machine *m, uint64_t gpa)
 {
@@ -179,13 +232,14 @@ void attack(struct machine *m, uint64_t gpa)
 		.map = map + MEM_SIZE, .fd = m->ram.fd, .offset = offset + MEM_SIZE,
 		.seed = ~m->ram.seed,
 	};
-	struct memory file = control_file(&shared);
 	struct seen seen = { .private = target.seed, .shared = shared.seed };
+	struct memory file;
 
 	if (!map || offset % MEM_SIZE) {
 		report(false, "guest: say where the secrets are", "-", "aligned", "nonsense");
 		return;
 	}
+	file = control_file(&shared);
 	/* Shared, so that it is a line of its own in maps: what it holds is not searched. */
 	seen.buf = mmap(NULL, CHUNK, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (seen.buf == MAP_FAILED)
@@ -194,6 +248,7 @@ void attack(struct machine *m, uint64_t gpa)
 	report_head();
 	if (m->options->protected) {
 		try_everything(&shared, &file, &target, false);
+		try_all_pages(m);
 		search(&seen, "search the VMM's address space", search_self);
 	} else if (m->no_direct_map) {
 		try_everything(&file, &file, &target, true);

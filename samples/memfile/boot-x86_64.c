@@ -30,6 +30,7 @@ void boot_load(struct machine *m)
 	struct setup_header *header = &params->hdr;
 	uint64_t load, top;
 
+	errno = 0;
 	if (size < 0x1000 || memcmp(file + 0x202, "HdrS", 4))
 		die("arch/x86/boot/bzImage is one", "%s: not a bzImage", options->kernel);
 	*header = *(struct setup_header *)(file + offsetof(struct boot_params, hdr));
@@ -55,11 +56,9 @@ void boot_load(struct machine *m)
 	header->cmd_line_ptr = CMDLINE;
 	if (options->initrd) {
 		initrd = read_file(options->initrd, "initrd", &initrd_size);
+		errno = 0;
 		if (top > header->initrd_addr_max)
 			top = header->initrd_addr_max;
-		/* What is private when it starts cannot be filled. */
-		if (top > options->private_from)
-			top = options->private_from;
 		top = (top - initrd_size) & -0x1000;
 		if (top < load + header->init_size || top > options->memory)
 			die("give it more with --memory", "%s does not fit behind the kernel",

@@ -46,3 +46,17 @@ int convert_patiently(int guest_memfd, uint64_t offset, uint64_t size, bool to_p
 	}
 	return ret;
 }
+
+/* Of which kind is the memory at @from? All up to @end, if not beyond @to, is alike. */
+bool is_private(int guest_memfd, uint64_t from, uint64_t to, uint64_t *end)
+{
+	struct kvm_memory_attributes2 attrs = { .offset = from, .size = to - from };
+
+	if (ioctl(guest_memfd, KVM_GET_MEMORY_ATTRIBUTES2, &attrs))
+		die("EOPNOTSUPP: the VM, or its type, has no private memory",
+		    "KVM_GET_MEMORY_ATTRIBUTES2(%#llx, %#llx bytes)", (unsigned long long)from,
+		    (unsigned long long)(to - from));
+	if (end)
+		*end = attrs.offset + attrs.size;
+	return attrs.attributes & KVM_MEMORY_ATTRIBUTE_PRIVATE;
+}

@@ -97,9 +97,8 @@ static const char usage[] =
 "  --cmdline TEXT       its command line (a serial console, and reboot after panic)\n"
 "  --memory MIB         how much it has (256)\n"
 "  --cpus N             how many vCPUs (2)\n"
-"  --protected          a VM that has private memory\n"
-"  --private-from MIB   memory from there on is private when it starts (nothing is;\n"
-"                       on arm64 all of it is)\n"
+"  --protected          a VM that has private memory: all of it is, until the guest\n"
+"                       shares a part\n"
 "  --attack             when the guest says where its secret is, try to get at it\n"
 "  --stats              what happens to its memory, once a second, on stderr\n"
 "\n"
@@ -122,7 +121,7 @@ static uint64_t number(const char *text, const char *option, uint64_t least, uin
 
 int main(int argc, char **argv)
 {
-	enum { KERNEL = 1, INITRD, DISK, CMDLINE, MEMORY, CPUS, PROTECTED, PRIVATE, ATTACK, STATS };
+	enum { KERNEL = 1, INITRD, DISK, CMDLINE, MEMORY, CPUS, PROTECTED, ATTACK, STATS };
 	static const struct option names[] = {
 		{ "kernel", required_argument, NULL, KERNEL },
 		{ "initrd", required_argument, NULL, INITRD },
@@ -131,13 +130,12 @@ int main(int argc, char **argv)
 		{ "memory", required_argument, NULL, MEMORY },
 		{ "cpus", required_argument, NULL, CPUS },
 		{ "protected", no_argument, NULL, PROTECTED },
-		{ "private-from", required_argument, NULL, PRIVATE },
 		{ "attack", no_argument, NULL, ATTACK },
 		{ "stats", no_argument, NULL, STATS },
 		{ "help", no_argument, NULL, 'h' },
 		{}
 	};
-	struct options options = { .memory = 256UL << 20, .cpus = 2, .private_from = -1 };
+	struct options options = { .memory = 256UL << 20, .cpus = 2 };
 	int opt, index = 0, others = 0;
 
 	setlinebuf(stdout);
@@ -170,9 +168,6 @@ int main(int argc, char **argv)
 		case PROTECTED:
 			options.protected = true;
 			break;
-		case PRIVATE:
-			options.private_from = number(optarg, names[index].name, 0, 3072) << 20;
-			break;
 		case ATTACK:
 			options.attack = true;
 			break;
@@ -186,7 +181,7 @@ int main(int argc, char **argv)
 		others += opt != KERNEL && opt != PROTECTED;
 	}
 	if (optind < argc || (others && !options.kernel) ||
-	    (options.private_from != -1UL && !options.protected)) {
+	    (options.protected && !options.kernel && !own_vm_type)) {
 		fputs(usage, stderr);
 		return 2;
 	}

@@ -85,6 +85,7 @@ int copy_guarded(void *to, const void *from, size_t len);
 /* convert.c */
 int convert(int guest_memfd, uint64_t offset, uint64_t size, bool to_private, uint64_t *where);
 int convert_patiently(int guest_memfd, uint64_t offset, uint64_t size, bool to_private);
+bool is_private(int guest_memfd, uint64_t from, uint64_t to, uint64_t *end);
 
 /* attempts.c */
 const char *outcome(int ret, char text[16]);
@@ -99,7 +100,7 @@ int run_checks(bool protected);
 struct options {
 	const char *kernel, *initrd, *disk, *cmdline;
 	unsigned int cpus;
-	uint64_t memory, private_from;	/* in bytes */
+	uint64_t memory;		/* in bytes */
 	bool protected, attack, stats;
 };
 int run_linux(const struct options *options);

@@ -26,8 +26,9 @@ const struct need memory_needs[] = {
 	{ "KVM_CAP_GUEST_MEMFD_MEMORY_ATTRIBUTES",
 	  "the kernel cannot make memory private where it is",
 	  KVM_CAP_GUEST_MEMFD_MEMORY_ATTRIBUTES, KVM_MEMORY_ATTRIBUTE_PRIVATE },
-	{ "KVM_CAP_GUEST_MEMFD_CONTENT", "what the guest shares would be lost",
-	  KVM_CAP_GUEST_MEMFD_CONTENT, KVM_GUEST_MEMFD_CONTENT_TO_SHARED },
+	{ "KVM_CAP_GUEST_MEMFD_CONTENT", "what is loaded, or what the guest shares, would be lost",
+	  KVM_CAP_GUEST_MEMFD_CONTENT,
+	  KVM_GUEST_MEMFD_CONTENT_TO_SHARED | KVM_GUEST_MEMFD_CONTENT_TO_PRIVATE },
 	{}
 };
 

@@ -3,8 +3,8 @@
  * For a guest of samples/memfile: memory that is converted while the guest runs.
  *
  * A pool has two halves. The first is the guest's alone, and holds its secret. The
- * second is what a device would get: the guest makes it private, shares it for a
- * transfer, and makes it private again. Whatever arrives must be what was sent.
+ * second is what a device would get: the guest shares it for a transfer, and makes it
+ * private again. Whatever arrives must be what was sent.
  *
  * Then the host is told where the secrets are, and may try its luck; meanwhile the
  * guest keeps looking at its own.
@@ -41,10 +41,9 @@ static unsigned int rounds = 64;
 module_param(rounds, uint, 0400);
 MODULE_PARM_DESC(rounds, "how often memory is converted there and back");
 
-/* Is all memory of a guest private that has private memory, unless it is shared? */
-static const bool all_is_private = IS_ENABLED(CONFIG_ARM64);
-
 static struct page *pool;
+/* Not in the pool, but with all else that a kernel has: as private as that is. */
+static u64 kept[PAGE_SIZE / sizeof(u64)] __aligned(PAGE_SIZE);
 static u64 seed;			/* of the secrets: the host's choice */
 
 static u64 secret_next(u64 x)
@@ -166,11 +165,6 @@ static int convert_and_copy(void *private, void *buffers)
 	u32 sum;
 	int ret;
 
-	if (!all_is_private) {
-		ret = convert(private, 2 * HALF, true);
-		if (ret)
-			return ret;
-	}
 	get_random_bytes(private, SZ_64K);
 
 	for (unsigned int i = 0; i < rounds; i++) {
@@ -199,11 +193,12 @@ static int be_attacked(void *private, void *shared)
 
 	ring(page_to_pfn(pool));
 	for (; is_busy(); looks++) {
-		if (!secret_is_at(private, seed))
+		if (!secret_is_at(private, seed) || !secret_is_at(kept, seed))
 			break;
 		msleep(20);
 	}
-	if (!secret_is_at(private, seed) || !secret_is_at(shared, ~seed)) {
+	if (!secret_is_at(private, seed) || !secret_is_at(kept, seed) ||
+	    !secret_is_at(shared, ~seed)) {
 		pr_err("the secrets are not what they were\n");
 		return -EIO;
 	}
@@ -230,14 +225,15 @@ static int __init memfile_guest_init(void)
 		ret = convert_and_copy(private, shared);
 	if (!ret) {
 		secret_write(private, seed);
+		secret_write(kept, seed);
 		secret_write(shared, ~seed);
 		ret = be_attacked(private, shared);
 	}
 	/* The allocator gets it as it was, or not at all. */
-	if (can_convert() && (all_is_private ? convert(shared, HALF, true) :
-					       convert(private, 2 * HALF, false)))
+	if (can_convert() && convert(shared, HALF, true))
 		return -EIO;
 	memzero_explicit(private, 2 * HALF);
+	memzero_explicit(kept, sizeof(kept));
 	__free_pages(pool, POOL_ORDER);
 	return ret;
 }
