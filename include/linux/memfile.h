@@ -79,6 +79,7 @@ enum memfile_state {
  *	They are in the direct map, unless the file has no shared pages there
  *	either (MEMFILE_NO_DIRECT_MAP), and that is what they become.
  *	If it fails the pages are leaked: whoever got them next would fault.
+ *	What memory is left in them is wiped by the file, see memfile_note_wiped().
  *	Called under the folio lock, may sleep.  Optional.
  * @hide: The @nr pages from @pfn on are about to leave the direct map.  Whoever has
  *	used them as shared memory, or has zeroed them, does so no more.  Flush what the
@@ -215,6 +216,7 @@ int memfile_get_pfn(struct memfile_consumer *consumer, pgoff_t index,
 		    struct memfile_pfn *mp);
 int memfile_access(struct memfile_consumer *consumer, pgoff_t index,
 		   int (*fn)(struct page *page, void *arg), void *arg);
+void memfile_note_wiped(struct page *page, bool wiped);
 int memfile_populate(struct memfile_consumer *consumer, pgoff_t index,
 		     int (*fill)(unsigned long pfn, void *arg), void *arg);
 

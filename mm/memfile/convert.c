@@ -66,13 +66,6 @@ static int memfile_for_runs(struct memfile *memfile,
 	}
 }
 
-static int memfile_count_run(struct memfile *memfile, pgoff_t start, pgoff_t end,
-			     struct memfile_conversion *conv)
-{
-	conv->changed += end - start;
-	return 0;
-}
-
 static int memfile_check_claims(struct memfile *memfile, pgoff_t start, pgoff_t end,
 				struct memfile_conversion *conv)
 {
@@ -88,14 +81,20 @@ static void memfile_commit(struct memfile *memfile, struct ma_state *mas,
 			   const struct memfile_invalidation *inv,
 			   struct memfile_conversion *conv)
 {
-	memfile_for_runs(memfile, inv, memfile_count_run, conv);
 	memfile_state_commit(memfile, mas, conv->to);
 	memfile_shadow_commit(memfile, inv, conv->to);
+	conv->changed += conv->nr_offsets;
 	conv->present += conv->nr;
 	if (conv->to == MEMFILE_PRIVATE)
 		atomic_long_add(conv->nr, &memfile->nr_private);
 	else
 		atomic_long_sub(conv->nr, &memfile->nr_private);
+}
+
+/* Whether private pages are not as the host may see them. */
+static bool memfile_takes_back(const struct memfile *memfile)
+{
+	return memfile->ops->reclaim || !(memfile->flags & MEMFILE_KEEP_CONTENT);
 }
 
 /* Whether the direct map is another one for private pages than for shared ones. */
@@ -137,7 +136,8 @@ static int memfile_convert_to_shared(struct memfile *memfile, struct ma_state *m
 		return err;
 
 	memfile_notify_start(memfile, inv);
-	memfile_for_runs(memfile, inv, memfile_take_back, conv);
+	if (memfile_takes_back(memfile))
+		memfile_for_runs(memfile, inv, memfile_take_back, conv);
 	memfile_commit(memfile, mas, inv, conv);
 	memfile_notify_end(memfile, inv);
 	return 0;
@@ -155,6 +155,7 @@ static int memfile_convert_chunk(struct memfile *memfile, pgoff_t start,
 	int err;
 
 	conv->nr = 0;
+	conv->nr_offsets = 0;
 	conv->where = start;
 	if (!conv->local) {
 		err = memfile_for_runs(memfile, &inv, memfile_check_claims, conv);
@@ -189,6 +190,7 @@ static pgoff_t memfile_convert_range(struct inode *inode, pgoff_t start, pgoff_t
 	struct address_space *mapping = inode->i_mapping;
 	struct memfile *memfile = MEMFILE_I(inode);
 	pgoff_t index = start, next;
+	unsigned long seq;
 
 	*err = 0;
 	while (index < end) {
@@ -198,11 +200,15 @@ static pgoff_t memfile_convert_range(struct inode *inode, pgoff_t start, pgoff_t
 			break;
 		}
 
+		/* Pairs with memfile_state_commit(): the states are no older than that. */
+		seq = smp_load_acquire(&memfile->state_seq);
 		/* Nobody has to be kept out to find that there is nothing to do. */
 		next = memfile_state_run(memfile, index, end, &conv->state);
 		if (conv->state != conv->to) {
 			filemap_invalidate_lock(mapping);
-			conv->next = memfile_state_run(memfile, index, end, &conv->state);
+			if (seq != memfile->state_seq)
+				next = memfile_state_run(memfile, index, end, &conv->state);
+			conv->next = next;
 			next = memfile_runs_end(memfile, conv->next, end);
 			next = memfile_chunk_end(memfile, index, next);
 			*err = memfile_convert_chunk(memfile, index, next, conv);
@@ -318,7 +324,7 @@ EXPORT_SYMBOL_FOR_MODULES(memfile_query, "kvm,memfile_kunit");
 /**
  * memfile_state - the state of an offset, as a consumer sees it
  * @consumer: A consumer that is registered, or was, and is not freed during the
- *	call.
+ *	call; or a copy of a registered one, until the owner's ->release returns.
  * @index: Page offset.
  *
  * Context: Any.  With nothing held that keeps conversions out, the answer may

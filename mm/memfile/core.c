@@ -257,11 +257,13 @@ static struct inode *memfile_alloc_inode(struct super_block *sb)
 	 */
 	mt_init_flags(&memfile->states, MT_FLAGS_ALLOC_RANGE | MT_FLAGS_USE_RCU |
 					MT_FLAGS_LOCK_EXTERN);
+	memfile->state_seq = 0;
 	memfile->consumers = RB_ROOT_CACHED;
 	mutex_init(&memfile->consumers_lock);
 	memfile->nr_consumers = 0;
 	mpol_shared_policy_init(&memfile->policy, NULL);
 	xa_init(&memfile->extents);
+	memfile->last_extent = NULL;
 	atomic_long_set(&memfile->nr_private, 0);
 	atomic_long_set(&memfile->nr_single, 0);
 	atomic_long_set(&memfile->nr_reserved, 0);

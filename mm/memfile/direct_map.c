@@ -105,10 +105,7 @@ EXPORT_SYMBOL_FOR_MODULES(memfile_absent_states, "kvm,memfile_kunit");
  * @change: What is to be done, and how much has been.
  *
  * Context: May sleep.
- * Return: 0, or:
- *
- * * -ENOMEM - there is no memory for splitting an entry
- * * -ECANCELED - this is as far as the change was to go
+ * Return: 0, or -ENOMEM if there is no memory for splitting an entry.
  */
 VISIBLE_IF_KUNIT int memfile_change_run(struct memfile *memfile, struct page *page,
 					unsigned long nr, struct memfile_change *change)
@@ -116,9 +113,6 @@ VISIBLE_IF_KUNIT int memfile_change_run(struct memfile *memfile, struct page *pa
 	int err;
 
 	KUNIT_STATIC_STUB_REDIRECT(memfile_change_run, memfile, page, nr, change);
-
-	if (change->done == change->limit)
-		return -ECANCELED;
 
 	if (change->remove && memfile->ops->hide && !(memfile->flags & MEMFILE_KEEP_CONTENT))
 		memfile->ops->hide(page_to_pfn(page), nr);
@@ -130,31 +124,39 @@ VISIBLE_IF_KUNIT int memfile_change_run(struct memfile *memfile, struct page *pa
 	if (err)
 		return err;
 
-	change->done++;
 	atomic_long_add(change->remove ? nr : -nr, &memfile->nr_absent);
 	memfile_shadow_direct_map(memfile, page, nr, change->remove);
 	return 0;
 }
 EXPORT_SYMBOL_IF_KUNIT(memfile_change_run);
 
-/* The pages follow each other; those with a memory error are left out. */
+/*
+ * The pages follow each other; those with a memory error are left out.  They count as
+ * done all the same: memory failure takes no lock that would keep their number.
+ *
+ * Return 0, -ENOMEM, or -ECANCELED if this is as far as the change was to go.
+ */
 static int memfile_change_pages(struct memfile *memfile, struct page *page,
 				unsigned long nr, struct memfile_change *change)
 {
 	unsigned long start = 0, end;
-	int err;
+	int err = 0;
 
+	nr = min(nr, change->limit - change->done);
 	while (start < nr) {
 		for (end = start; end < nr && !PageHWPoison(page + end); end++)
 			;
 		if (end > start) {
 			err = memfile_change_run(memfile, page + start, end - start, change);
 			if (err)
-				return err;
+				break;
 		}
 		start = end + 1;
 	}
-	return 0;
+	change->done += min(start, nr);
+	if (!err && change->done == change->limit)
+		err = -ECANCELED;
+	return err;
 }
 
 static int memfile_change_extents(struct memfile *memfile, pgoff_t start, pgoff_t end,
@@ -307,7 +309,7 @@ int memfile_restore_direct_map(struct memfile *memfile, pgoff_t start, pgoff_t e
  */
 int memfile_remove_folio(struct memfile *memfile, struct folio *folio)
 {
-	struct memfile_change change = { .remove = true, .limit = ULONG_MAX };
+	struct memfile_change change = { .remove = true };
 	int err;
 
 	err = memfile_change_run(memfile, &folio->page, folio_nr_pages(folio), &change);
@@ -326,7 +328,7 @@ int memfile_remove_folio(struct memfile *memfile, struct folio *folio)
  */
 int memfile_restore_folio(struct memfile *memfile, struct folio *folio)
 {
-	struct memfile_change change = { .limit = ULONG_MAX };
+	struct memfile_change change = {};
 
 	return memfile_change_run(memfile, &folio->page, folio_nr_pages(folio), &change);
 }

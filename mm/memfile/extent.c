@@ -10,15 +10,16 @@
  *
  * Where no extent can be had, pages come one by one: if there is no such block of
  * memory, or the memory cgroup has no room for it, if pages are to be interleaved
- * over nodes, or where the file ends.  An extent without pages says so, and saves
- * the next fault another try.
+ * over nodes, or have different policies, or where the file ends.  An extent without
+ * pages says so, and saves the next fault another try.
  *
  * A page of an extent is in one of three states:
  *
  * - reserved: it is in @own, not in @used;
  * - in the file: in @own and in @used;
- * - gone: in neither.  What is punched out of the file goes to the allocator, and
- *   not back to the extent.  A page for the same offset later comes on its own.
+ * - gone: not in @own.  What is punched out of the file goes to the allocator, and
+ *   not back to the extent.  A page for the same offset later comes on its own, and
+ *   is in @used as long as it is in the file.
  *
  * A reserved page is zero.  It is out of the direct map exactly if a page of the
  * file at its offset had to be (see direct_map.c).
@@ -44,14 +45,44 @@ static unsigned long memfile_extent_nr(pgoff_t index)
 	return index >> MEMFILE_EXTENT_ORDER;
 }
 
+#ifdef CONFIG_NUMA
 static bool memfile_policy_interleaves(const struct mempolicy *policy)
 {
-#ifdef CONFIG_NUMA
 	return policy->mode == MPOL_INTERLEAVE || policy->mode == MPOL_WEIGHTED_INTERLEAVE;
-#else
-	return false;
-#endif
 }
+
+/* Is the policy of the first offset of an extent that of the others, too? */
+static bool memfile_policy_is_uniform(struct memfile *memfile, pgoff_t start,
+				      const struct mempolicy *policy)
+{
+	struct mempolicy *other;
+	unsigned long nr;
+
+	/* invalidate_lock, which memfile_set_policy() takes, keeps it as it is. */
+	if (RB_EMPTY_ROOT(&memfile->policy.root))
+		return true;
+
+	for (nr = 1; nr < MEMFILE_EXTENT_PAGES; nr++) {
+		other = mpol_shared_policy_lookup(&memfile->policy, start + nr);
+		mpol_cond_put(other);
+		/* Where two policies meet, they are two objects. */
+		if (other != policy)
+			return false;
+	}
+	return true;
+}
+#else
+static bool memfile_policy_interleaves(const struct mempolicy *policy)
+{
+	return false;
+}
+
+static bool memfile_policy_is_uniform(struct memfile *memfile, pgoff_t start,
+				      const struct mempolicy *policy)
+{
+	return true;
+}
+#endif
 
 /*
  * Zeroed, and charged to the memory cgroup as what the kernel allocates for
@@ -60,18 +91,16 @@ static bool memfile_policy_interleaves(const struct mempolicy *policy)
 #define MEMFILE_EXTENT_GFP	(GFP_HIGHUSER | __GFP_ACCOUNT | __GFP_ZERO | \
 				 __GFP_NORETRY | __GFP_NOWARN)
 
-/* NULL, if there is no block of memory, or it is not to be on one node. */
+/* NULL, if there is no block of memory, or one policy does not place all of it. */
 static struct page *memfile_alloc_block(struct memfile *memfile, pgoff_t start)
 {
-	struct mempolicy *policy, *last, *effective;
+	struct mempolicy *policy, *effective;
 	struct page *page = NULL;
 
-	/* Where two policies meet in a range, they are two objects. */
 	policy = mpol_shared_policy_lookup(&memfile->policy, start);
-	last = mpol_shared_policy_lookup(&memfile->policy,
-					 start + MEMFILE_EXTENT_PAGES - 1);
 	effective = policy ?: get_task_policy(current);
-	if (policy != last || memfile_policy_interleaves(effective))
+	if (memfile_policy_interleaves(effective) ||
+	    !memfile_policy_is_uniform(memfile, start, policy))
 		goto out;
 
 	page = alloc_frozen_pages_mpol(MEMFILE_EXTENT_GFP, MEMFILE_EXTENT_ORDER, effective,
@@ -81,7 +110,6 @@ static struct page *memfile_alloc_block(struct memfile *memfile, pgoff_t start)
 		split_page(page, MEMFILE_EXTENT_ORDER);
 	}
 out:
-	mpol_cond_put(last);
 	mpol_cond_put(policy);
 	return page;
 }
@@ -132,7 +160,17 @@ static void memfile_extent_fill(struct memfile *memfile,
  */
 struct memfile_extent *memfile_extent_at(struct memfile *memfile, pgoff_t index)
 {
-	return xa_load(&memfile->extents, memfile_extent_nr(index));
+	struct memfile_extent *extent = READ_ONCE(memfile->last_extent);
+
+	/* One page after the other, mostly. */
+	if (extent && extent->start == round_down(index, MEMFILE_EXTENT_PAGES))
+		return extent;
+
+	extent = xa_load(&memfile->extents, memfile_extent_nr(index));
+	if (extent)
+		/* Who finds it there finds it initialized. */
+		smp_store_release(&memfile->last_extent, extent);
+	return extent;
 }
 EXPORT_SYMBOL_IF_KUNIT(memfile_extent_at);
 
@@ -185,9 +223,12 @@ struct memfile_extent *memfile_extent_lock(struct memfile *memfile, pgoff_t inde
  * @extent: The extent of the offset, locked.
  * @index: Page offset.
  *
+ * The offset counts as one with a page from now on, wherever that comes from, until
+ * memfile_extent_untake() or memfile_extent_forget().
+ *
  * Context: The extent's lock held.
  * Return: The page, no longer charged to any memory cgroup; NULL if the extent has
- *	none for the offset; ERR_PTR(-EEXIST) if it is in the file.
+ *	none for the offset; ERR_PTR(-EEXIST) if there is a page in the file.
  */
 struct page *memfile_extent_take(struct memfile *memfile,
 				 struct memfile_extent *extent, pgoff_t index)
@@ -195,10 +236,10 @@ struct page *memfile_extent_take(struct memfile *memfile,
 	unsigned long nr = index - extent->start;
 	struct page *page = extent->page + nr;
 
-	if (!test_bit(nr, extent->own))
-		return NULL;
 	if (__test_and_set_bit(nr, extent->used))
 		return ERR_PTR(-EEXIST);
+	if (!test_bit(nr, extent->own))
+		return NULL;
 
 	/* Now, so that it makes room for the charge that follows. */
 	memcg_kmem_uncharge_page(page, 0);
@@ -207,7 +248,7 @@ struct page *memfile_extent_take(struct memfile *memfile,
 }
 
 /**
- * memfile_extent_untake - give a page back that did not get into the file
+ * memfile_extent_untake - no page got into the file, so give back what was taken
  * @memfile: The file.
  * @extent: The extent of the offset.
  * @index: Page offset.
@@ -219,9 +260,12 @@ void memfile_extent_untake(struct memfile *memfile, struct memfile_extent *exten
 {
 	unsigned long nr = index - extent->start;
 
+	__clear_bit(nr, extent->used);
+	if (!test_bit(nr, extent->own))
+		return;
+
 	/* There was room for it a moment ago. */
 	memcg_kmem_charge_page(extent->page + nr, GFP_KERNEL | __GFP_NOFAIL, 0);
-	__clear_bit(nr, extent->used);
 	atomic_long_inc(&memfile->nr_reserved);
 }
 
@@ -235,13 +279,11 @@ void memfile_extent_untake(struct memfile *memfile, struct memfile_extent *exten
 void memfile_extent_forget(struct memfile *memfile, pgoff_t index)
 {
 	struct memfile_extent *extent = memfile_extent_at(memfile, index);
+	unsigned long nr = index - extent->start;
 
-	if (!memfile_extent_has(extent, index)) {
+	if (!__test_and_clear_bit(nr, extent->own))
 		atomic_long_dec(&memfile->nr_single);
-		return;
-	}
-	__clear_bit(index - extent->start, extent->own);
-	__clear_bit(index - extent->start, extent->used);
+	__clear_bit(nr, extent->used);
 }
 
 /*
@@ -289,13 +331,11 @@ unsigned long memfile_extent_unreserve(struct memfile_extent *extent)
 static void memfile_extent_drop_empty(struct memfile *memfile,
 				      struct memfile_extent *extent)
 {
-	struct address_space *mapping = memfile->vfs_inode.i_mapping;
-	loff_t start = (loff_t)extent->start << PAGE_SHIFT;
-
 	if (!bitmap_empty(extent->own, MEMFILE_EXTENT_PAGES) ||
-	    filemap_range_has_page(mapping, start, start + MEMFILE_EXTENT_SIZE - 1))
+	    !bitmap_empty(extent->used, MEMFILE_EXTENT_PAGES))
 		return;
 
+	WRITE_ONCE(memfile->last_extent, NULL);
 	xa_erase(&memfile->extents, memfile_extent_nr(extent->start));
 	mutex_destroy(&extent->lock);
 	memfile_extent_free(extent);

@@ -38,7 +38,8 @@
  * @page: The page for @start; those for further offsets follow it.  NULL if there
  *	are none.
  * @own: Offsets whose pages are still the extent's, counted from @start.
- * @used: Those of @own that are in the file.  The rest is reserved.
+ * @used: Offsets with a page in the file, of @own or not.  What is in @own only is
+ *	reserved.
  */
 struct memfile_extent {
 	struct mutex lock;
@@ -59,6 +60,7 @@ struct memfile_extent {
  * @states: Offsets whose state is not @state_of_rest, as ranges.  Written with
  *	invalidate_lock held exclusively, read with it held in any mode.
  * @state_of_rest: The state of all other offsets; same rules.
+ * @state_seq: How often any of that has changed; same rules.
  * @consumers: Registered ranges.  Changed with invalidate_lock held exclusively
  *	and @consumers_lock; read with either.
  * @consumers_lock: For memory failure, which comes with a folio lock and
@@ -66,6 +68,8 @@ struct memfile_extent {
  * @nr_consumers: How many there are; same rules.
  * @policy: NUMA policies, as set by mbind() on mappings.
  * @extents: Where pages come from, by page offset / MEMFILE_EXTENT_PAGES.
+ * @last_extent: The one that was looked up last, or NULL.  Good as long as
+ *	invalidate_lock is held, as any extent is.
  * @nr_private: Pages present at private offsets.  The rest of the mapping's
  *	pages are shared.
  * @nr_single: Pages present that are not of an extent.
@@ -83,11 +87,13 @@ struct memfile {
 	unsigned int absent;
 	struct maple_tree states;
 	enum memfile_state state_of_rest;
+	unsigned long state_seq;
 	struct rb_root_cached consumers;
 	struct mutex consumers_lock;
 	unsigned int nr_consumers;
 	struct shared_policy policy;
 	struct xarray extents;
+	struct memfile_extent *last_extent;
 	atomic_long_t nr_private;
 	atomic_long_t nr_single;
 	atomic_long_t nr_reserved;
@@ -138,7 +144,8 @@ void memfile_notify_violated(struct memfile *memfile);
  * @state: The state of the first run of offsets in this chunk.
  * @next: Page offset behind this run.
  * @nr: Pages that were found in the old state, in this chunk.
- * @changed: Offsets, with pages or without, that have changed their state.
+ * @nr_offsets: Offsets, with pages or without, in the old state, in this chunk.
+ * @changed: Offsets that have changed their state.
  * @present: Those with pages.
  * @where: The offset that an error is for.
  */
@@ -148,6 +155,7 @@ struct memfile_conversion {
 	enum memfile_state state;
 	pgoff_t next;
 	unsigned long nr;
+	unsigned long nr_offsets;
 	unsigned long changed;
 	unsigned long present;
 	pgoff_t where;
@@ -202,8 +210,8 @@ static inline bool memfile_extent_has(const struct memfile_extent *extent,
 /**
  * struct memfile_change - a change of the direct map
  * @remove: Whether pages are removed, or restored.
- * @limit: How many runs of pages are to be changed, at most.
- * @done: How many have been.
+ * @limit: How many pages are to be handled, at most.
+ * @done: How many have been: changed, or left out for a memory error.
  * @flush: What has to be flushed.
  */
 struct memfile_change {
@@ -230,7 +238,7 @@ extern const struct address_space_operations memfile_aops;
 struct folio *memfile_grab_folio(struct memfile *memfile, pgoff_t index);
 struct folio *memfile_grab_sound_folio(struct memfile *memfile, pgoff_t index);
 #if IS_ENABLED(CONFIG_KUNIT)
-struct folio *memfile_add_folio(struct memfile *memfile, pgoff_t index);
+struct folio *memfile_add_folio(struct memfile *memfile, struct xa_state *xas);
 #endif
 int memfile_allocate(struct memfile *memfile, pgoff_t start, pgoff_t end);
 int memfile_punch(struct memfile *memfile, pgoff_t start, pgoff_t end);

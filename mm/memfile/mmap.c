@@ -40,20 +40,27 @@ unlock:
 }
 
 #ifdef CONFIG_NUMA
-/* What is reserved was placed by the old policy. */
 static int memfile_set_policy(struct vm_area_struct *vma, struct mempolicy *mpol)
 {
 	struct inode *inode = file_inode(vma->vm_file);
 	struct memfile *memfile = MEMFILE_I(inode);
+	pgoff_t start = vma->vm_pgoff, end = start + vma_pages(vma), next;
 	int err;
 
 	filemap_invalidate_lock(inode->i_mapping);
 	err = mpol_set_shared_policy(&memfile->policy, vma, mpol);
-	if (!err)
-		memfile_extents_unreserve(memfile, vma->vm_pgoff,
-					  vma->vm_pgoff + vma_pages(vma));
 	filemap_invalidate_unlock(inode->i_mapping);
-	return err;
+	if (err)
+		return err;
+
+	/* What is reserved was placed by the old policy. */
+	for (; start < end; start = next) {
+		filemap_invalidate_lock(inode->i_mapping);
+		next = memfile_extents_batch_end(memfile, start, end);
+		memfile_extents_unreserve(memfile, start, next);
+		filemap_invalidate_unlock(inode->i_mapping);
+	}
+	return 0;
 }
 
 /*

@@ -18,6 +18,7 @@
 #include <kunit/static_stub.h>
 #include <kunit/visibility.h>
 
+#include <trace/events/filemap.h>
 #include <trace/events/memfile.h>
 
 #include "../internal.h"
@@ -55,28 +56,73 @@ static void memfile_free_folio(struct memfile *memfile, struct folio *folio,
 	folio_put(folio);
 }
 
+/*
+ * Charge a page and insert it, locked, at a place in the tree that is known and known to
+ * be empty.  That is all of filemap_add_folio() that a file wants whose pages are of
+ * order 0 and leave no shadows.
+ */
+static int memfile_insert_folio(struct address_space *mapping, struct xa_state *xas,
+				struct folio *folio)
+{
+	gfp_t gfp = mapping_gfp_mask(mapping) & GFP_RECLAIM_MASK;
+	int err;
+
+	err = mem_cgroup_charge(folio, NULL, gfp);
+	if (err)
+		return err;
+
+	__folio_set_locked(folio);
+	folio_get(folio);
+	folio->mapping = mapping;
+	folio->index = xas->xa_index;
+
+	do {
+		xas_lock_irq(xas);
+		WARN_ON_ONCE(xas_store(xas, folio));
+		if (!xas_error(xas)) {
+			mapping->nrpages++;
+			lruvec_stat_mod_folio(folio, NR_FILE_PAGES, 1);
+		}
+		xas_unlock_irq(xas);
+	} while (xas_nomem(xas, gfp));
+
+	err = xas_error(xas);
+	if (err) {
+		folio->mapping = NULL;
+		folio_put(folio);
+		mem_cgroup_uncharge(folio);
+		__folio_clear_locked(folio);
+		return err;
+	}
+
+	trace_mm_filemap_add_to_page_cache(folio);
+	folio_add_lru(folio);
+	return 0;
+}
+
 /**
  * memfile_add_folio - allocate a page and insert it in the file
  * @memfile: The file.
- * @index: Page offset.
+ * @xas: Where in the file: a state of its pages, as xas_load() has left it.
  *
- * Context: invalidate_lock held in any mode.  May sleep.
+ * Context: invalidate_lock held in any mode, since before xas_load().  May sleep.
  * Return: The folio, locked, with a reference, or an ERR_PTR():
  *
  * * -ENOMEM - no memory, or the task's memory cgroup is at its limit
  * * -EEXIST - somebody else was faster
  */
 VISIBLE_IF_KUNIT struct folio *memfile_add_folio(struct memfile *memfile,
-						 pgoff_t index)
+						 struct xa_state *xas)
 {
 	struct address_space *mapping = memfile->vfs_inode.i_mapping;
+	pgoff_t index = xas->xa_index;
 	enum memfile_state state = memfile_state_at(memfile, index);
 	struct memfile_extent *extent;
 	struct folio *folio;
 	struct page *page;
 	int err;
 
-	KUNIT_STATIC_STUB_REDIRECT(memfile_add_folio, memfile, index);
+	KUNIT_STATIC_STUB_REDIRECT(memfile_add_folio, memfile, xas);
 
 	extent = memfile_extent_lock(memfile, index);
 	if (!extent)
@@ -89,17 +135,11 @@ VISIBLE_IF_KUNIT struct folio *memfile_add_folio(struct memfile *memfile,
 	}
 
 	folio = page ? page_folio(page) : memfile_alloc_folio(memfile, index, state);
-	if (!folio) {
-		folio = ERR_PTR(-ENOMEM);
-		goto unlock;
-	}
-
-	err = filemap_add_folio(mapping, folio, index, mapping_gfp_mask(mapping));
+	err = folio ? memfile_insert_folio(mapping, xas, folio) : -ENOMEM;
 	if (err) {
-		if (page)
-			memfile_extent_untake(memfile, extent, index);
-		else
+		if (folio && !page)
 			memfile_free_folio(memfile, folio, state);
+		memfile_extent_untake(memfile, extent, index);
 		folio = ERR_PTR(err);
 		goto unlock;
 	}
@@ -124,24 +164,59 @@ EXPORT_SYMBOL_IF_KUNIT(memfile_add_folio);
  *
  * A new page is zero.
  *
+ * No page leaves the file while invalidate_lock is held, and no node of the tree that
+ * the pages are in.  So a page that is found needs no second look when it is locked, and
+ * the place where one is missing is good for inserting it.
+ *
  * Context: invalidate_lock held in any mode.  May sleep.
  * Return: The folio, locked, with a reference, or ERR_PTR(-ENOMEM).
  */
 struct folio *memfile_grab_folio(struct memfile *memfile, pgoff_t index)
 {
 	struct address_space *mapping = memfile->vfs_inode.i_mapping;
+	XA_STATE(xas, &mapping->i_pages, index);
 	struct folio *folio;
 
 	lockdep_assert_held(&mapping->invalidate_lock);
 
 	do {
-		folio = filemap_lock_folio(mapping, index);
-		if (IS_ERR(folio))
-			folio = memfile_add_folio(memfile, index);
+		xas_reset(&xas);
+		rcu_read_lock();
+		folio = xas_load(&xas);
+		rcu_read_unlock();
+		if (folio) {
+			folio_get(folio);
+			folio_lock(folio);
+			/* Whoever gets it may write to it. */
+			if (folio_test_checked(folio))
+				folio_clear_checked(folio);
+			return folio;
+		}
+		folio = memfile_add_folio(memfile, &xas);
 	} while (folio == ERR_PTR(-EEXIST));
-
 	return folio;
 }
+
+/**
+ * memfile_note_wiped - note whether a page has been wiped
+ * @page: In the file.  A consumer had it, and has let go of it now.
+ * @wiped: Whether it is zero.
+ *
+ * Where it is hardware, or a hypervisor, that guards private pages, it is also what
+ * wipes them when it gives them back.  The file need not do that again when the page
+ * leaves, unless somebody has looked it up, or mapped it, in between.  That nobody
+ * still writes to it who has looked it up before is for the consumer to know.
+ *
+ * Context: Any, as long as the page cannot leave the file.
+ */
+void memfile_note_wiped(struct page *page, bool wiped)
+{
+	if (wiped)
+		folio_set_checked(page_folio(page));
+	else
+		folio_clear_checked(page_folio(page));
+}
+EXPORT_SYMBOL_FOR_MODULES(memfile_note_wiped, "kvm,memfile_kunit");
 
 static void memfile_put_locked_folio(struct folio *folio)
 {
@@ -199,7 +274,7 @@ static int __memfile_lookup_pfn(struct memfile_consumer *consumer, pgoff_t index
 	state = memfile_state_at(memfile, index);
 	if (state == MEMFILE_PRIVATE && consumer->ops->prepare)
 		err = consumer->ops->prepare(consumer, index, page_to_pfn(page), 1);
-	if (!err)
+	if (!err && foll)
 		err = try_grab_folio(folio, 1, foll);
 	if (!err)
 		memfile_shadow_lookup(consumer, page, index, state);
@@ -568,17 +643,17 @@ int memfile_punch(struct memfile *memfile, pgoff_t start, pgoff_t end)
 static void memfile_leak(struct memfile *memfile, pgoff_t start, pgoff_t end)
 {
 	struct address_space *mapping = memfile->vfs_inode.i_mapping;
+	unsigned long index = start;
 	struct folio *folio;
-	pgoff_t index;
 
 	pr_warn_ratelimited("leaking pages that do not get back into the direct map\n");
-	for (index = start; index < end; index++) {
-		folio = filemap_lock_folio(mapping, index);
-		if (!IS_ERR(folio)) {
-			memfile_shadow_drop(folio);
-			filemap_remove_folio(folio);
-			folio_unlock(folio);
-		}
+	while ((folio = xa_find(&mapping->i_pages, &index, end - 1, XA_PRESENT))) {
+		/* This reference, nobody puts. */
+		folio_get(folio);
+		folio_lock(folio);
+		memfile_shadow_drop(folio);
+		filemap_remove_folio(folio);
+		folio_unlock(folio);
 	}
 	memfile_extents_leak(memfile, start, end);
 }
@@ -607,6 +682,14 @@ void memfile_evict(struct memfile *memfile)
 	truncate_inode_pages_final(mapping);
 	memfile_extents_release(memfile, 0, end);
 	filemap_invalidate_unlock(mapping);
+}
+
+/* For all pages of a range: as xas_next_entry(), but with no search behind the last. */
+static struct folio *memfile_next_folio(struct xa_state *xas, pgoff_t last)
+{
+	if (xas_valid(xas) && xas->xa_index >= last)
+		return NULL;
+	return xas_next_entry(xas, last);
 }
 
 /* For between unmapping a page and looking at its references. */
@@ -652,8 +735,8 @@ static int memfile_withdraw_folio(struct folio *folio, bool local,
  * @memfile: The file.
  * @start: First page offset.
  * @end: Page offset behind the last one.
- * @conv: The conversion, which is told how many pages there are, and where one is
- *	in use.
+ * @conv: The conversion, which is told how many offsets and pages there are, and
+ *	where a page is in use.
  *
  * All of the range is shared, and nobody maps it anew: host faults wait for
  * invalidate_lock.  Consumers have unmapped it before.  References that remain
@@ -679,8 +762,11 @@ int memfile_withdraw(struct memfile *memfile, pgoff_t start, pgoff_t end,
 	int err = 0;
 	long nr;
 
+	conv->nr_offsets += end - start;
+
 	rcu_read_lock();
-	xas_for_each(&xas, folio, end - 1) {
+	for (folio = xas_find(&xas, end - 1); folio;
+	     folio = memfile_next_folio(&xas, end - 1)) {
 		if (xas_retry(&xas, folio))
 			continue;
 		nr = folio_nr_pages(folio);
@@ -718,8 +804,8 @@ int memfile_withdraw(struct memfile *memfile, pgoff_t start, pgoff_t end,
  * @memfile: The file.
  * @start: First page offset.
  * @end: Page offset behind the last one.
- * @conv: The conversion, which is told how many pages there are, and where one is
- *	pinned.
+ * @conv: The conversion, which is told how many offsets and pages there are, and
+ *	where a page is pinned.
  *
  * Context: invalidate_lock held exclusively.
  * Return: 0, or -EBUSY if a page is pinned.
@@ -731,8 +817,11 @@ int memfile_find_pinned(struct memfile *memfile, pgoff_t start, pgoff_t end,
 	struct folio *folio;
 	int err = 0;
 
+	conv->nr_offsets += end - start;
+
 	rcu_read_lock();
-	xas_for_each(&xas, folio, end - 1) {
+	for (folio = xas_find(&xas, end - 1); folio;
+	     folio = memfile_next_folio(&xas, end - 1)) {
 		if (xas_retry(&xas, folio))
 			continue;
 		conv->nr += folio_nr_pages(folio);
@@ -772,7 +861,7 @@ static bool memfile_take_back_folio(struct memfile *memfile, struct folio *folio
 	}
 
 	memfile_shadow_taken_back(folio, false);
-	if (!keep_content)
+	if (!keep_content && !folio_test_checked(folio))
 		clear_pages(folio_address(folio), nr);
 	return true;
 }
@@ -798,11 +887,9 @@ int memfile_take_back(struct memfile *memfile, pgoff_t start, pgoff_t end,
 	XA_STATE(xas, &memfile->vfs_inode.i_mapping->i_pages, start);
 	struct folio *folio;
 
-	if (keep_content && !memfile->ops->reclaim)
-		return 0;
-
 	rcu_read_lock();
-	xas_for_each(&xas, folio, end - 1) {
+	for (folio = xas_find(&xas, end - 1); folio;
+	     folio = memfile_next_folio(&xas, end - 1)) {
 		if (xas_retry(&xas, folio))
 			continue;
 

@@ -804,7 +804,7 @@ void memfile_kernel_access(const struct page *page)
 	    shadow->state & (MEMFILE_PAGE_PRIVATE | MEMFILE_PAGE_LEAKED))
 		memfile_violated(MEMFILE_HOST_ACCESS, page, shadow, NULL, shadow->index);
 }
-EXPORT_SYMBOL_FOR_MODULES(memfile_kernel_access, "kvm,memfile_kunit");
+EXPORT_SYMBOL_FOR_MODULES(memfile_kernel_access, "kvm,kvm_gmem_kunit,memfile_kunit");
 
 /**
  * memfile_kernel_map - the host kernel has mapped a page outside the direct map
@@ -821,7 +821,9 @@ void memfile_kernel_map(const struct page *page)
 	if (!shadow)
 		return;
 	atomic_inc(&shadow->nr_kernel);
-	shadow->host_stack = memfile_stack();
+	/* In memfile_access(), for an instant, and for each instruction that is emulated. */
+	if (!shadow->filling)
+		shadow->host_stack = memfile_stack();
 }
 EXPORT_SYMBOL_FOR_MODULES(memfile_kernel_map, "kvm,memfile_kunit");
 

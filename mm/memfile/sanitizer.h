@@ -53,11 +53,11 @@ enum memfile_page_state {
  * @stack: Where it got into @state.
  * @pid: Who did that.
  * @map_stack: Where @domain got it.
- * @host_stack: Where the host, or its kernel, has mapped it last.
+ * @host_stack: Where the host, or its kernel, has mapped it last, but for @filling.
  * @nr_kernel: How often the host kernel has it mapped outside the direct map.
  * @state: An enum memfile_page_state.
  * @phase: An enum memfile_phase.
- * @filling: memfile_populate() is filling it.
+ * @filling: memfile_populate() is filling it, or memfile_access() looks into it.
  * @absent: Out of the direct map.
  *
  * All zero for a page that is no memory file's.

@@ -82,6 +82,9 @@ static enum lru_status memfile_shrink_one(struct list_head *item,
 	spin_unlock(&list->lock);
 
 	*freed += memfile_extent_unreserve(extent);
+	/* What could not get back into the direct map may do so the next time. */
+	if (!bitmap_equal(extent->own, extent->used, MEMFILE_EXTENT_PAGES))
+		memfile_extent_shrinkable(extent);
 	mutex_unlock(&extent->lock);
 
 	/* The inode is freed after a grace period. */

@@ -168,7 +168,7 @@ int memfile_state_prepare(struct memfile *memfile, struct ma_state *mas,
 				   state);
 
 	/* The tree merges gaps by itself, but not entries. */
-	if (entry) {
+	if (entry && !mtree_empty(&memfile->states)) {
 		mas_set(mas, end);
 		if (mas_walk(mas) == entry)
 			last = mas->last;
@@ -206,4 +206,6 @@ void memfile_state_commit(struct memfile *memfile, struct ma_state *mas,
 		smp_wmb();
 	}
 	mas_store_prealloc(mas, memfile_state_entry(memfile, state));
+	/* Who sees the new number sees the new states.  See memfile_convert_range(). */
+	smp_store_release(&memfile->state_seq, memfile->state_seq + 1);
 }

@@ -380,20 +380,19 @@ int kvm_gmem_create(struct kvm *kvm, struct kvm_create_guest_memfd *args)
 		return -EINVAL;
 	flags = kvm_gmem_file_flags(kvm, args->flags);
 
-	fd = get_unused_fd_flags(0);
-	if (fd < 0)
-		return fd;
-
 	file = memfile_create("[kvm-gmem]", args->size, flags,
 			      &kvm_gmem_owner_ops, kvm);
-	if (IS_ERR(file)) {
-		put_unused_fd(fd);
+	if (IS_ERR(file))
 		return PTR_ERR(file);
-	}
-
-	/* Put by kvm_gmem_release(), which cannot run before fd_install(). */
+	/* Put by kvm_gmem_release(). */
 	kvm_get_kvm(kvm);
-	fd_install(fd, file);
+
+	/* What is wrong with the arguments is not to depend on the table of files. */
+	fd = get_unused_fd_flags(0);
+	if (fd < 0)
+		fput(file);
+	else
+		fd_install(fd, file);
 	return fd;
 }
 
@@ -508,6 +507,19 @@ int kvm_gmem_prepare_flags(struct kvm *kvm, const struct kvm_memory_slot *old,
 void kvm_gmem_commit_flags(struct kvm_memory_slot *old, struct kvm_memory_slot *new)
 {
 	memfile_transfer(&old->gmem.consumer, &new->gmem.consumer);
+}
+
+/*
+ * @invalid takes the place of @slot while that is deleted.  No page can be had by it, but
+ * it says what is private as @slot does: an access that is a private one for as long
+ * as that takes, and a shared one before and after, would be a fault that the VMM hears
+ * of.  Until @invalid is freed slots_lock keeps kvm_gmem_release(), and so the inode.
+ */
+void kvm_gmem_invalidate_slot(const struct kvm_memory_slot *slot,
+			      struct kvm_memory_slot *invalid)
+{
+	invalid->gmem.pgoff = slot->gmem.pgoff;
+	invalid->gmem.consumer.inode = slot->gmem.consumer.inode;
 }
 
 void kvm_gmem_unbind(struct kvm_memory_slot *slot)

@@ -45,18 +45,8 @@ unsigned long kvm_gmem_convert_in_slot(struct kvm_memory_slot *slot, gfn_t gfn,
  * A single page is a buffer that the guest is about to use.  To map it now is less
  * than half of what its fault would take.
  */
-static void kvm_gmem_map_converted(struct kvm_vcpu *vcpu, gfn_t gfn)
+void __weak kvm_arch_gmem_map_converted(struct kvm_vcpu *vcpu, gfn_t gfn, bool is_private)
 {
-#ifdef CONFIG_KVM_GENERIC_PRE_FAULT_MEMORY
-	struct kvm_pre_fault_memory range = {
-		.gpa = gfn_to_gpa(gfn),
-		.size = PAGE_SIZE,
-	};
-
-	/* If something is wrong, the guest's access finds it again. */
-	if (kvm_arch_vcpu_pre_fault_memory(vcpu, &range) < 0)
-		vcpu->run->exit_reason = KVM_EXIT_UNKNOWN;
-#endif
 }
 
 /**
@@ -66,8 +56,9 @@ static void kvm_gmem_map_converted(struct kvm_vcpu *vcpu, gfn_t gfn)
  * @npages: Number of pages.
  * @to_private: Whether they shall become private, or shared.
  *
- * If the VMM allows it (KVM_CAP_GUEST_MEMFD_GUEST_CONVERT), within its limits.  If it
- * is one page, and there is one, it is mapped for the guest.
+ * If the VMM allows it (KVM_CAP_GUEST_MEMFD_GUEST_CONVERT), within its limits, and does
+ * not wait for invalidations to end.  If it is one page, and there is one, it is mapped
+ * for the guest.
  *
  * Context: The vCPU's task, kvm->srcu held, no other lock.  May sleep, as a fault
  *	may: for the file's invalidate_lock, and for folio locks.
@@ -84,6 +75,13 @@ unsigned long kvm_gmem_convert_for_guest(struct kvm_vcpu *vcpu, gfn_t gfn,
 	      (to_private ? KVM_GUEST_MEMFD_CONVERT_TO_PRIVATE :
 			    KVM_GUEST_MEMFD_CONVERT_TO_SHARED)) ||
 	    npages > READ_ONCE(kvm->gmem_convert.max_call))
+		return 0;
+
+	/*
+	 * An update of memslots waits until no invalidation is in progress, and vCPUs
+	 * that go on converting could make it wait for ever.
+	 */
+	if (rcuwait_active(&kvm->mn_memslots_update_rcuwait))
 		return 0;
 
 	/* Take what may be needed before it is used, so that no two vCPUs do. */
@@ -109,7 +107,7 @@ unsigned long kvm_gmem_convert_for_guest(struct kvm_vcpu *vcpu, gfn_t gfn,
 	atomic64_sub(to_private ? nr_changed : npages - nr_changed,
 		     &kvm->gmem_convert.shared);
 	if (done == 1 && npages == 1 && present)
-		kvm_gmem_map_converted(vcpu, gfn);
+		kvm_arch_gmem_map_converted(vcpu, gfn, to_private);
 	return done;
 }
 EXPORT_SYMBOL_FOR_KVM_INTERNAL(kvm_gmem_convert_for_guest);
@@ -195,12 +193,7 @@ void kvm_gmem_clear_pending(struct kvm_vcpu *vcpu)
 }
 EXPORT_SYMBOL_FOR_KVM_INTERNAL(kvm_gmem_clear_pending);
 
-/*
- * Without a lock: who finds a mark that is just being removed tells the VMM of a
- * fault that it need not have heard of; who misses one that is just being made is
- * made to retry by the invalidation that goes with it.
- */
-bool __kvm_gmem_is_pending(struct kvm *kvm, gfn_t gfn)
+static bool kvm_gmem_find_pending(struct kvm *kvm, gfn_t gfn)
 {
 	struct kvm_vcpu *vcpu;
 	unsigned long i;
@@ -211,5 +204,22 @@ bool __kvm_gmem_is_pending(struct kvm *kvm, gfn_t gfn)
 			return true;
 	}
 	return false;
+}
+
+/*
+ * Who misses a mark that is just being made is made to retry by the invalidation that
+ * goes with it.  What looks like one may be the start of one range and the end of
+ * another, and the VMM would be told of a fault that it cannot make sense of.
+ */
+bool __kvm_gmem_is_pending(struct kvm *kvm, gfn_t gfn)
+{
+	bool pending = kvm_gmem_find_pending(kvm, gfn);
+
+	if (pending) {
+		KVM_MMU_LOCK(kvm);
+		pending = kvm_gmem_find_pending(kvm, gfn);
+		KVM_MMU_UNLOCK(kvm);
+	}
+	return pending;
 }
 EXPORT_SYMBOL_FOR_KVM_INTERNAL(__kvm_gmem_is_pending);

@@ -70,10 +70,15 @@ int kvm_gmem_get_shared_pfn(struct kvm *kvm, struct kvm_memory_slot *slot, gfn_t
 	return 0;
 }
 
+static void kvm_gmem_note_unmapped(struct kvm *kvm)
+{
+	/* Pairs with the xchg() in kvm_gmem_flush_unmapped(): seen there, it is unmapped. */
+	smp_store_release(&kvm->gmem_unmapped, true);
+}
+
 /**
  * kvm_gmem_map - get at the content of a page of a guest_memfd
- * @page: A page that kvm_gmem_get_shared_pfn() has found, and that stays shared; or
- *	one that memfile_access() has.
+ * @page: A page that kvm_gmem_get_shared_pfn() has found, and that stays shared.
  *
  * Context: May sleep.
  * Return: Where it is mapped, to be given to kvm_gmem_unmap(); or NULL if there is no
@@ -109,8 +114,7 @@ void kvm_gmem_unmap(struct kvm *kvm, void *va)
 
 	memfile_kernel_unmap(va);
 	vunmap(va);
-	/* Pairs with the xchg() in kvm_gmem_flush_unmapped(): seen there, it is unmapped. */
-	smp_store_release(&kvm->gmem_unmapped, true);
+	kvm_gmem_note_unmapped(kvm);
 }
 
 /**
@@ -160,18 +164,31 @@ struct kvm_gmem_copy {
 	bool write;
 };
 
+/* An instruction takes several, so they had better be cheap: vmap() is not. */
 static int kvm_gmem_copy_page(struct page *page, void *arg)
 {
+	const bool present = kernel_page_present(page);
 	struct kvm_gmem_copy *copy = arg;
-	void *va = kvm_gmem_map(page);
+	void *va = page_address(page);
 
-	if (!va)
-		return -ENOMEM;
+	memfile_kernel_access(page);
+	if (!present) {
+		va = vm_map_ram(&page, 1, NUMA_NO_NODE);
+		if (!va)
+			return -ENOMEM;
+		memfile_kernel_map(page);
+	}
+
 	if (copy->write)
 		memcpy(va + copy->offset, copy->data, copy->len);
 	else
 		memcpy(copy->data, va + copy->offset, copy->len);
-	kvm_gmem_unmap(copy->kvm, va);
+
+	if (!present) {
+		memfile_kernel_unmap(va);
+		vm_unmap_ram(va, 1);
+		kvm_gmem_note_unmapped(copy->kvm);
+	}
 	return 0;
 }
 
@@ -179,6 +196,24 @@ static int kvm_gmem_copy_page(struct page *page, void *arg)
 bool __weak kvm_arch_gmem_may_access(struct kvm *kvm)
 {
 	return false;
+}
+
+/**
+ * kvm_gmem_is_hidden - whether the way to a gfn is kvm_gmem_copy(), and no other one
+ * @kvm: The VM.
+ * @slot: The slot of @gfn.
+ * @gfn: The page.
+ *
+ * A hint: the page may be converted at any time.
+ *
+ * Context: kvm->srcu or slots_lock held.
+ * Return: Whether an access by the slot's userspace address would only be a fault, for
+ *	kvm_gmem_copy() to follow.
+ */
+bool kvm_gmem_is_hidden(struct kvm *kvm, struct kvm_memory_slot *slot, gfn_t gfn)
+{
+	return kvm_memslot_is_gmem_only(slot) && kvm_arch_gmem_may_access(kvm) &&
+	       kvm_gmem_is_private(slot, gfn);
 }
 
 /**
@@ -191,7 +226,8 @@ bool __weak kvm_arch_gmem_may_access(struct kvm *kvm)
  * @len: Number of bytes, all in the page.
  * @write: Whether @data goes to the page, or the page's content to @data.
  *
- * For those that have tried the slot's userspace address, which is the faster way.
+ * For those that have tried the slot's userspace address, which is the faster way, or
+ * know better by kvm_gmem_is_hidden().
  *
  * Context: kvm->srcu or slots_lock held.  May sleep.  Takes invalidate_lock of the
  *	slot's file.

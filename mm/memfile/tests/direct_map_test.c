@@ -273,8 +273,9 @@ static void memory_error(struct kunit *test)
 	put_page(page);
 }
 
-/* The nth change fails, and those behind it do not. */
+/* The nth change fails, and those behind it do not.  Then a page gets a memory error. */
 static int fail_at;
+static struct page *poisoned_then;
 
 static int failing_change(struct memfile *memfile, struct page *page, unsigned long nr,
 			  struct memfile_change *change)
@@ -282,8 +283,11 @@ static int failing_change(struct memfile *memfile, struct page *page, unsigned l
 	struct kunit *test = kunit_get_current_test();
 	int err;
 
-	if (!fail_at--)
+	if (!fail_at--) {
+		if (poisoned_then)
+			SetPageHWPoison(poisoned_then);
 		return -ENOMEM;
+	}
 	kunit_deactivate_static_stub(test, memfile_change_run);
 	err = memfile_change_run(memfile, page, nr, change);
 	kunit_activate_static_stub(test, memfile_change_run, failing_change);
@@ -356,6 +360,37 @@ static void no_memory(struct kunit *test)
 		expect_direct_map(test, &af);
 		mock_punch(test, af.mf, 0, af.nr);
 	}
+}
+
+/* The pages to be put back are those that were removed, but for one among them. */
+static void memory_error_before_undo(struct kunit *test)
+{
+	struct absent_file af = absent_begin(test);
+	struct memfile_change restore = {};
+	pgoff_t where;
+	int err;
+
+	if (af.absent != MEMFILE_PRIVATE)
+		kunit_skip(test, "nothing is removed in a conversion");
+
+	mock_convert(test, af.mf, 0, af.nr, MEMFILE_SHARED);
+	mock_allocate(test, af.mf, 0, 50);
+	mock_punch(test, af.mf, 20, 1);
+	mock_punch(test, af.mf, 30, 1);
+
+	/* A page of the first run, and not its last, where that is known. */
+	poisoned_then = page_at(test, &af, af.nr > EXTENT ? 7 : 0);
+	fail_at = 2;
+	kunit_activate_static_stub(test, memfile_change_run, failing_change);
+	err = memfile_convert(af.mf->file, 0, 50, MEMFILE_PRIVATE, &where);
+	kunit_deactivate_static_stub(test, memfile_change_run);
+	KUNIT_EXPECT_EQ(test, err, -ENOMEM);
+	KUNIT_EXPECT_FALSE(test, kernel_page_present(poisoned_then));
+
+	ClearPageHWPoison(poisoned_then);
+	KUNIT_EXPECT_EQ(test, 0, memfile_change_run(to_memfile(&af), poisoned_then, 1, &restore));
+	poisoned_then = NULL;
+	expect_direct_map(test, &af);
 }
 
 /* What cannot be put back at the end is not freed. */
@@ -501,6 +536,7 @@ static struct kunit_case memfile_direct_map_cases[] = {
 	KUNIT_CASE_PARAM(populate, absent_gen_params),
 	KUNIT_CASE_PARAM(memory_error, absent_gen_params),
 	KUNIT_CASE_PARAM(no_memory, absent_gen_params),
+	KUNIT_CASE_PARAM(memory_error_before_undo, absent_gen_params),
 	KUNIT_CASE_PARAM(leak, absent_gen_params),
 	KUNIT_CASE(extents),
 	KUNIT_CASE(extent_punched),

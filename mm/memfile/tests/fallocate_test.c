@@ -195,7 +195,7 @@ static struct {
 	int err;
 } shortage;
 
-static struct folio *short_add_folio(struct memfile *memfile, pgoff_t index)
+static struct folio *short_add_folio(struct memfile *memfile, struct xa_state *xas)
 {
 	struct kunit *test = kunit_get_current_test();
 	struct folio *folio;
@@ -204,7 +204,7 @@ static struct folio *short_add_folio(struct memfile *memfile, pgoff_t index)
 		return ERR_PTR(shortage.err);
 
 	kunit_deactivate_static_stub(test, memfile_add_folio);
-	folio = memfile_add_folio(memfile, index);
+	folio = memfile_add_folio(memfile, xas);
 	kunit_activate_static_stub(test, memfile_add_folio, short_add_folio);
 	return folio;
 }

@@ -311,6 +311,32 @@ static void private_page_is_wiped(struct kunit *test)
 	memfile_put_pfn(&closed);
 }
 
+/* It is not wiped twice, but it is if somebody has had it since. */
+static void wiped_page_is_left(struct kunit *test)
+{
+	struct mock_file *mf = mock_create(test, 2, 0);
+	struct mock_consumer *mc = mock_register(test, mf, &mmu, 0, 2);
+	struct memfile_pfn wiped, used, mp;
+
+	KUNIT_ASSERT_EQ(test, 0, memfile_get_pfn(&mc->consumer, 0, &wiped));
+	KUNIT_ASSERT_EQ(test, 0, memfile_get_pfn(&mc->consumer, 1, &used));
+	/* So as to see the difference. */
+	mock_log.reclaim_keeps = true;
+	mock_fill(wiped.page, 0x77);
+	mock_fill(used.page, 0x77);
+	memfile_note_wiped(wiped.page, true);
+	memfile_note_wiped(used.page, true);
+	KUNIT_ASSERT_EQ(test, 0, memfile_lookup_pfn(&mc->consumer, 1, &mp));
+
+	mock_punch(test, mf, 0, 2);
+	KUNIT_EXPECT_TRUE(test, mock_is_filled(wiped.page, 0x77));
+	KUNIT_EXPECT_TRUE(test, mock_is_filled(used.page, 0));
+	expect_last_pin(test, &wiped);
+	expect_last_pin(test, &used);
+	memfile_put_pfn(&wiped);
+	memfile_put_pfn(&used);
+}
+
 /* What hardware does not give back is nobody's any more. */
 static void reclaim_fails(struct kunit *test)
 {
@@ -427,6 +453,7 @@ static struct kunit_case pfn_cases[] = {
 	KUNIT_CASE(populate_fails_is_wiped),
 	KUNIT_CASE(populate_shared),
 	KUNIT_CASE(private_page_is_wiped),
+	KUNIT_CASE(wiped_page_is_left),
 	KUNIT_CASE(reclaim_fails),
 	KUNIT_CASE(shared_page_is_not_reclaimed),
 	KUNIT_CASE(punched_page_is_new),

@@ -290,9 +290,6 @@ static void mapping_in_conversion(struct kunit *test)
 static int hasty_change(struct memfile *memfile, struct page *page, unsigned long nr,
 			struct memfile_change *change)
 {
-	/* The second time it is to undo what was not done. */
-	if (change->done == change->limit)
-		return -ECANCELED;
 	memfile_shadow_host_map(page, nr);
 	return -ENOMEM;
 }
@@ -312,7 +309,7 @@ static void host_mapping_in_conversion(struct kunit *test)
 
 static void change(struct kunit *test, const struct private_page *p, bool remove)
 {
-	struct memfile_change change = { .remove = remove, .limit = 1 };
+	struct memfile_change change = { .remove = remove };
 
 	KUNIT_EXPECT_EQ(test, 0, memfile_change_run(to_memfile(p->mf), p->page, 1, &change));
 }

@@ -38,6 +38,8 @@ void fail(const char *file, int line, const char *fmt, ...)
 	longjmp(failed, 1);
 }
 
+static const struct memfile_owner_ops test_owner_ops;
+
 void test_file_init(struct test_file *tf, unsigned int flags, pgoff_t nr_pages)
 {
 	struct memfile *memfile = &tf->memfile;
@@ -52,6 +54,7 @@ void test_file_init(struct test_file *tf, unsigned int flags, pgoff_t nr_pages)
 	tf->file.f_mapping = inode->i_mapping;
 
 	memfile->flags = flags;
+	memfile->ops = &test_owner_ops;
 	memfile->state_of_rest = memfile_state_default(memfile);
 	mt_init_flags(&memfile->states, MT_FLAGS_ALLOC_RANGE | MT_FLAGS_USE_RCU);
 	memfile->consumers = RB_ROOT_CACHED;

@@ -121,6 +121,7 @@ static int find_in_use(struct memfile *memfile, pgoff_t start, pgoff_t end,
 
 	assert_locked(memfile);
 	test_log(memfile, type, start, end);
+	conv->nr_offsets += end - start;
 	for_each_page(index, tf, start, end) {
 		struct test_page *page = page_at(tf, index);
 

@@ -24,6 +24,8 @@
 #include <linux/rcupdate.h>
 #include <linux/types.h>
 
+#include <asm/barrier.h>
+
 typedef unsigned long pgoff_t;
 
 struct folio;

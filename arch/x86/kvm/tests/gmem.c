@@ -7,6 +7,7 @@
 #include <linux/fs.h>
 #include <linux/falloc.h>
 #include <linux/file.h>
+#include <linux/mman.h>
 #include <linux/pagemap.h>
 #include <linux/set_memory.h>
 
@@ -14,7 +15,7 @@
 
 static struct gmem_file *to_gmem(struct memfile_consumer *consumer)
 {
-	return container_of(consumer, struct gmem_file, consumer);
+	return container_of(consumer, struct gmem_file, slot.gmem.consumer);
 }
 
 /**
@@ -26,21 +27,46 @@ static struct gmem_file *to_gmem(struct memfile_consumer *consumer)
  */
 void gmem_unmap(struct gmem_file *gf, pgoff_t start, pgoff_t end, unsigned int states)
 {
+	struct gmem_mapping *map;
 	pgoff_t index;
 
+	if (model_leaves_out(gf->model, MODEL_STEP_ZAP))
+		return;
 	for (index = start; index < end; index++) {
-		if (!(gf->guest[index].state & states))
+		map = &gf->guest[index];
+		if (!(map->state & states))
 			continue;
 		if (gf->vm->unmap)
 			gf->vm->unmap(gf, index);
-		gf->guest[index].state = 0;
+		map->in_tlb = map->state & gf->vm->in_tlb;
+		map->state = 0;
 	}
+
+	if (model_leaves_out(gf->model, MODEL_STEP_FLUSH_TLB))
+		return;
+	for (index = start; index < end; index++)
+		gf->guest[index].in_tlb = false;
 }
 
+/* As kvm_gmem_invalidate_start(). */
 static void gmem_invalidate_start(struct memfile_consumer *consumer,
 				  const struct memfile_invalidation *inv)
 {
-	gmem_unmap(to_gmem(consumer), inv->start, inv->end, inv->states);
+	struct gmem_file *gf = to_gmem(consumer);
+	struct kvm_gfn_range range = {
+		.slot = &gf->slot,
+		.start = gmem_gfn(gf, inv->start),
+		.end = gmem_gfn(gf, inv->end),
+		.may_block = true,
+	};
+
+	gmem_unmap(gf, inv->start, inv->end, inv->states);
+	if (!gf->vm->invalidate_range ||
+	    model_leaves_out(gf->model, MODEL_STEP_INVALIDATE_RANGE))
+		return;
+	write_lock(&gf->kvm->mmu_lock);
+	gf->vm->invalidate_range(gf->kvm, &range);
+	write_unlock(&gf->kvm->mmu_lock);
 }
 
 static void gmem_invalidate_end(struct memfile_consumer *consumer,
@@ -53,7 +79,40 @@ static int gmem_prepare(struct memfile_consumer *consumer, pgoff_t index,
 {
 	struct gmem_file *gf = to_gmem(consumer);
 
-	return gf->vm->prepare ? gf->vm->prepare(gf, index, pfn, nr) : 0;
+	if (model_leaves_out(gf->model, MODEL_STEP_MAKE_PRIVATE))
+		return 0;
+	return gf->vm->make_private(gf, index, pfn, nr);
+}
+
+/* What is taken back is the host's, who writes to it: see memfile_take_back_folio(). */
+static int gmem_reclaim(unsigned long pfn, unsigned long nr)
+{
+	struct model *model = current_model();
+	struct gmem_file *gf = model->gf;
+	unsigned long i;
+	int err;
+
+	for (i = 0; i < nr; i++) {
+		if (gmem_maps(gf, pfn + i))
+			model_broken(model, "%#lx is taken back, and the guest has it mapped",
+				     pfn + i);
+	}
+	if (!model_leaves_out(model, MODEL_STEP_MAKE_SHARED)) {
+		err = gf->vm->make_shared(pfn, nr);
+		if (err)
+			return err;
+	}
+	for (i = 0; i < nr; i++)
+		gf->vm->access(model, pfn + i);
+	return 0;
+}
+
+static void gmem_hide(unsigned long pfn, unsigned long nr)
+{
+	struct model *model = current_model();
+
+	if (!model_leaves_out(model, MODEL_STEP_HIDE))
+		model->gf->vm->hide(pfn, nr);
 }
 
 static const struct memfile_consumer_ops gmem_consumer_ops = {
@@ -69,7 +128,8 @@ static void gmem_release(struct file *file)
 	struct gmem_file *gf = file->private_data;
 
 	gmem_unmap(gf, 0, gf->nr, MEMFILE_SHARED | MEMFILE_PRIVATE);
-	memfile_unregister(&gf->consumer);
+	memfile_unregister(&gf->slot.gmem.consumer);
+	WRITE_ONCE(gf->slot.gmem.file, NULL);
 }
 
 /**
@@ -90,17 +150,22 @@ static void gmem_close_action(void *gf)
 	gmem_close(gf);
 }
 
+static void gmem_cleanup_srcu(void *kvm)
+{
+	cleanup_srcu_struct(&((struct kvm *)kvm)->srcu);
+}
+
 /**
  * gmem_create - create a memory file that a guest uses, until the test ends
  * @test: The test.
  * @vm: The VM type's part.
- * @priv: The VM type's data.
+ * @kvm: The VM, all zero but for what the VM type needs.
  * @nr: Size of the file, in pages.
  * @flags: As for memfile_create().
  *
  * Return: The file.  On failure the test ends.
  */
-struct gmem_file *gmem_create(struct kunit *test, struct gmem_vm *vm, void *priv,
+struct gmem_file *gmem_create(struct kunit *test, struct gmem_vm *vm, struct kvm *kvm,
 			      unsigned long nr, unsigned int flags)
 {
 	struct gmem_file *gf = kunit_kzalloc(test, sizeof(*gf), GFP_KERNEL);
@@ -108,23 +173,44 @@ struct gmem_file *gmem_create(struct kunit *test, struct gmem_vm *vm, void *priv
 
 	KUNIT_ASSERT_NOT_NULL(test, gf);
 	gf->test = test;
+	gf->model = test->priv;
+	gf->model->gf = gf;
 	gf->vm = vm;
-	gf->priv = priv;
+	gf->kvm = kvm;
 	gf->nr = nr;
 	gf->absent = flags & MEMFILE_PRIVATE_NO_DIRECT_MAP ? MEMFILE_PRIVATE : 0;
 	gf->guest = kunit_kcalloc(test, nr, sizeof(*gf->guest), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, gf->guest);
-	gf->consumer.ops = &gmem_consumer_ops;
-	gf->consumer.domain = gf;
+
+	/* What kvm_create_vm() and kvm_set_memory_region() do, as far as it is needed. */
+	rwlock_init(&kvm->mmu_lock);
+	mutex_init(&kvm->slots_lock);
+	xa_init(&kvm->vcpu_array);
+	INIT_LIST_HEAD(&kvm->arch.tdp_mmu_roots);
+	KUNIT_ASSERT_EQ(test, 0, init_srcu_struct(&kvm->srcu));
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, gmem_cleanup_srcu, kvm));
+	kvm->arch.has_private_mem = true;
+	/* Failures are on purpose, and need no warning. */
+	kvm->vm_bugged = true;
+	gf->slot.base_gfn = GMEM_GFN;
+	gf->slot.npages = nr;
+	gf->slot.flags = KVM_MEM_GUEST_MEMFD | KVM_MEMSLOT_GMEM_ONLY;
+	gf->slot.gmem.consumer.ops = &gmem_consumer_ops;
+	gf->slot.gmem.consumer.domain = kvm;
+	atomic_long_set(&kvm->__memslots[0][0].last_used_slot, (unsigned long)&gf->slot);
+	rcu_assign_pointer(kvm->memslots[0], &kvm->__memslots[0][0]);
 
 	vm->owner.owner = THIS_MODULE;
 	vm->owner.release = gmem_release;
+	vm->owner.reclaim = gmem_reclaim;
+	vm->owner.hide = vm->hide ? gmem_hide : NULL;
 	file = memfile_create("gmem", (loff_t)nr << PAGE_SHIFT, flags, &vm->owner, gf);
 	if (file == ERR_PTR(-EOPNOTSUPP))
 		kunit_skip(test, "this machine cannot change its direct map");
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, file);
-	KUNIT_ASSERT_EQ(test, 0, memfile_register(file, &gf->consumer, 0, nr));
+	KUNIT_ASSERT_EQ(test, 0, memfile_register(file, &gf->slot.gmem.consumer, 0, nr));
 	gf->file = file;
+	gf->slot.gmem.file = file;
 	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, gmem_close_action, gf));
 	return gf;
 }
@@ -141,11 +227,14 @@ int gmem_fault(struct gmem_file *gf, pgoff_t index)
 	struct memfile_pfn mp;
 	int err;
 
-	err = memfile_lookup_pfn(&gf->consumer, index, &mp);
+	err = memfile_lookup_pfn(&gf->slot.gmem.consumer, index, &mp);
 	if (err || gf->guest[index].state)
 		return err;
 
 	err = gf->vm->map ? gf->vm->map(gf, index, &mp) : 0;
+	/* In shared memory the guest does what the host does. */
+	if (!err && mp.state == MEMFILE_SHARED)
+		gf->vm->access(gf->model, mp.pfn);
 	if (!err)
 		gf->guest[index] = (struct gmem_mapping) {
 			.pfn = mp.pfn,
@@ -222,7 +311,7 @@ int gmem_punch(struct gmem_file *gf, pgoff_t start, pgoff_t end)
  */
 enum memfile_state gmem_state(struct gmem_file *gf, pgoff_t index)
 {
-	return memfile_state(&gf->consumer, index);
+	return memfile_state(&gf->slot.gmem.consumer, index);
 }
 
 /**
@@ -270,7 +359,7 @@ bool gmem_has(struct gmem_file *gf, unsigned long pfn)
 }
 
 /**
- * gmem_maps - has the guest mapped a page?
+ * gmem_maps - has the guest mapped a page, or may it use it as if it had?
  * @gf: The file.
  * @pfn: The page.
  *
@@ -281,7 +370,9 @@ bool gmem_maps(struct gmem_file *gf, unsigned long pfn)
 	pgoff_t index;
 
 	for (index = 0; index < gf->nr; index++) {
-		if (gf->guest[index].state && gf->guest[index].pfn == pfn)
+		const struct gmem_mapping *map = &gf->guest[index];
+
+		if ((map->state || map->in_tlb) && map->pfn == pfn)
 			return true;
 	}
 	return false;
@@ -295,7 +386,82 @@ bool gmem_maps(struct gmem_file *gf, unsigned long pfn)
  */
 void gmem_write(struct gmem_file *gf, pgoff_t index, u8 byte)
 {
-	memset(pfn_to_kaddr(gmem_pfn(gf, index)), byte, PAGE_SIZE);
+	unsigned long pfn = gmem_pfn(gf, index);
+
+	gf->vm->access(gf->model, pfn);
+	memset(pfn_to_kaddr(pfn), byte, PAGE_SIZE);
+}
+
+/**
+ * gmem_source - a page of the VMM's that the guest's memory is to begin with
+ * @test: The test.
+ * @byte: What it is full of.
+ *
+ * Return: The page; it lives as long as the test.
+ */
+struct page *gmem_source(struct kunit *test, u8 byte)
+{
+	void *source = kunit_kzalloc(test, PAGE_SIZE, GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, source);
+	memset(source, byte, PAGE_SIZE);
+	return virt_to_page(source);
+}
+
+/**
+ * gmem_user_pages - memory of a VMM, for what it gives to ioctls
+ * @test: The test.
+ * @nr: Number of pages.
+ *
+ * Return: Its address; it lives as long as the test.
+ */
+void __user *gmem_user_pages(struct kunit *test, unsigned long nr)
+{
+	unsigned long addr = kunit_vm_mmap(test, NULL, 0, nr * PAGE_SIZE,
+					   PROT_READ | PROT_WRITE,
+					   MAP_ANONYMOUS | MAP_PRIVATE, 0);
+
+	KUNIT_ASSERT_NE(test, 0, addr);
+	KUNIT_ASSERT_FALSE(test, IS_ERR_VALUE(addr));
+	return (void __user *)addr;
+}
+
+/**
+ * gmem_random_op - something happens to a range of the file
+ * @gf: The file.
+ * @rnd: What it is, and where.
+ *
+ * It may fail.
+ */
+void gmem_random_op(struct gmem_file *gf, struct rnd_state *rnd)
+{
+	pgoff_t start = prandom_u32_state(rnd) % gf->nr;
+	pgoff_t end = min(gf->nr, start + 1 + prandom_u32_state(rnd) % 16);
+
+	switch (prandom_u32_state(rnd) % 8) {
+	case 0:
+		gmem_convert(gf, start, end, MEMFILE_SHARED);
+		break;
+	case 1:
+		gmem_convert(gf, start, end, MEMFILE_PRIVATE);
+		break;
+	case 2:
+		gmem_punch(gf, start, end);
+		break;
+	case 3:
+		/* As if the slot was deleted. */
+		gmem_unmap(gf, start, end, MEMFILE_PRIVATE | MEMFILE_SHARED);
+		break;
+	case 4:
+		for (; start < end; start++) {
+			if (gmem_state(gf, start) == MEMFILE_SHARED && gmem_page(gf, start))
+				gmem_write(gf, start, 0x5a);
+		}
+		break;
+	default:
+		for (; start < end; start++)
+			gmem_fault(gf, start);
+	}
 }
 
 /**

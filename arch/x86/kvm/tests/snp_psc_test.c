@@ -35,7 +35,7 @@ struct buffer {
  * @svm: The vCPU.
  * @kvm: The VM.
  * @run: What KVM and the VMM share.
- * @vmcb: The vCPU\'s, of which only the exit information counts.
+ * @vmcb: The vCPU's, of which only the exit information counts.
  * @ghcb: What KVM and the guest share.
  * @buffer: The part of it that has the request.
  * @ops: What was done with each gfn: VMGEXIT_PSC_OP_*.

@@ -7,6 +7,8 @@
 
 #include <kunit/test.h>
 
+#include "model.h"
+
 /**
  * struct rmp_page - the RMP entry of a page that is assigned
  * @gpa: Where the guest sees it.
@@ -23,45 +25,38 @@ struct rmp_page {
 	bool validated;
 };
 
-/* What can be made to fail. */
+/* The steps that are the model's. */
 enum rmp_op {
-	RMP_NONE,
-	RMP_READ,		/* RMPREAD */
+	RMP_READ = 1,		/* RMPREAD; left out: it finds no page to be assigned */
 	RMP_ASSIGN,		/* RMPUPDATE, to a page of a guest */
 	RMP_UNASSIGN,		/* RMPUPDATE, to a page of the hypervisor */
 	RMP_SMASH,		/* PSMASH */
 	RMP_LAUNCH_UPDATE,	/* firmware: SNP_LAUNCH_UPDATE */
 	RMP_RECLAIM,		/* firmware: SNP_PAGE_RECLAIM */
-	RMP_NR_OPS
+	RMP_NR_FAILING,
+
+	/* These cannot fail. */
+	RMP_FLUSH = RMP_NR_FAILING,	/* CLFLUSH of what the guest has written */
+	RMP_SPLIT,		/* of the direct map, to 4K */
 };
 
 /**
  * struct rmp - a model of the Reverse Map Table, and of the firmware's part
- * @test: The test.
+ * @model: What all models have.
  * @pages: struct rmp_page of assigned pages, by pfn.
- * @nr_pages: Their number.
- * @calls: How often each operation was asked for.
- * @fail: The operation that fails.
- * @fail_after: How often it works before it does.
- * @fail_always: It goes on failing.
+ * @dirty: Pages of which the caches may have lines that a guest has written.
+ * @nr_pages: Number of @pages.
  * @fw_error: The error of the firmware when it fails.
- * @in_use: A page that the guest has mapped, or NULL: asked before a page is taken back.
- * @in_use_arg: For @in_use.
  * @overlaps: Successive RMPUPDATEs of @overlap that met a page of the other size.
  * @overlap: See @overlaps.
  * @measured: First byte of the page that SNP_LAUNCH_UPDATE has seen last.
  */
 struct rmp {
-	struct kunit *test;
+	struct model model;
 	struct xarray pages;
+	struct xarray dirty;
 	unsigned long nr_pages;
-	unsigned int calls[RMP_NR_OPS];
-	enum rmp_op fail;
-	unsigned int fail_after;
-	bool fail_always;
 	int fw_error;
-	bool (*in_use)(void *arg, unsigned long pfn);
-	void *in_use_arg;
 	unsigned int overlaps;
 	unsigned long overlap;
 	u8 measured;
@@ -71,6 +66,9 @@ struct rmp *rmp_create(struct kunit *test);
 struct rmp_page *rmp_page(struct rmp *rmp, unsigned long pfn);
 bool rmp_is_large(struct rmp *rmp, unsigned long pfn);
 void rmp_forget(struct rmp *rmp, unsigned long pfn);
-void rmp_fail(struct rmp *rmp, enum rmp_op op, unsigned int after, bool always);
+void rmp_watch(struct rmp *rmp, unsigned int left_out);
+void rmp_guest_wrote(struct rmp *rmp, unsigned long pfn);
+void rmp_host_accesses(struct model *model, unsigned long pfn);
+void rmp_vmrun(struct rmp *rmp, u64 vmsa, u32 asid);
 
 #endif /* _KVM_X86_TESTS_SNP_RMP_H */

@@ -26,16 +26,16 @@
 
 #include "../../virt/vmx/tdx/tdx.h"
 #include "../../virt/vmx/tdx/seamcall_internal.h"
+#include "gmem.h"
 #include "tdx_module.h"
 
 #define LEAF(fn)	((fn) & 0xffff)
 #define GFN(rcx)	((rcx) >> PAGE_SHIFT)
 #define LEVEL(rcx)	((rcx) & 7)
 
-/* Nobody but a test is asked while a test runs. */
 static struct tdx_module *current_module(void)
 {
-	return kunit_get_current_test()->priv;
+	return container_of(current_model(), struct tdx_module, model);
 }
 
 /**
@@ -49,24 +49,8 @@ static struct tdx_module *current_module(void)
 void tdx_module_fail(struct tdx_module *tm, unsigned int leaf, unsigned int after,
 		     bool always, u64 status)
 {
-	tm->fail = leaf;
-	tm->fail_after = after;
-	tm->fail_always = always;
+	model_fail(&tm->model, leaf, after, always);
 	tm->fail_status = status;
-}
-
-static bool tdx_module_fails(struct tdx_module *tm, unsigned int leaf)
-{
-	tm->calls[leaf]++;
-	if (!tm->fail || tm->fail != leaf)
-		return false;
-	if (tm->fail_after) {
-		tm->fail_after--;
-		return false;
-	}
-	if (!tm->fail_always)
-		tm->fail = 0;
-	return true;
 }
 
 static void *tdx_module_entry(struct kunit *test, struct xarray *xa, unsigned long index,
@@ -92,7 +76,7 @@ static void *tdx_module_entry(struct kunit *test, struct xarray *xa, unsigned lo
  */
 struct tdx_page *tdx_module_page(struct tdx_module *tm, unsigned long pfn)
 {
-	return tdx_module_entry(tm->test, &tm->pages, pfn, sizeof(struct tdx_page));
+	return tdx_module_entry(tm->model.test, &tm->pages, pfn, sizeof(struct tdx_page));
 }
 
 /**
@@ -104,21 +88,22 @@ struct tdx_page *tdx_module_page(struct tdx_module *tm, unsigned long pfn)
  */
 struct tdx_sept *tdx_module_sept(struct tdx_module *tm, u64 gfn)
 {
-	return tdx_module_entry(tm->test, &tm->sept, gfn, sizeof(struct tdx_sept));
+	return tdx_module_entry(tm->model.test, &tm->sept, gfn, sizeof(struct tdx_sept));
 }
 
 /**
- * tdx_module_host_wrote - the host has written to a page
- * @tm: The model.
+ * tdx_module_host_wrote - the host, or the TD by a shared mapping, has written to a page
+ * @model: The model.
  * @pfn: The page.
  */
-void tdx_module_host_wrote(struct tdx_module *tm, unsigned long pfn)
+void tdx_module_host_wrote(struct model *model, unsigned long pfn)
 {
+	struct tdx_module *tm = container_of(model, struct tdx_module, model);
 	struct tdx_page *page = tdx_module_page(tm, pfn);
 
 	if (page->type != PAMT_NDA || page->dirty || page->poisoned)
-		KUNIT_FAIL(tm->test, "host writes to %#lx, which is the TD's or was: %d %d %d",
-			   pfn, page->type, page->dirty, page->poisoned);
+		model_broken(model, "host writes to %#lx, which is the TD's or was: %d %d %d",
+			     pfn, page->type, page->dirty, page->poisoned);
 	page->clean = false;
 }
 
@@ -138,8 +123,9 @@ static u64 sept_add(struct tdx_module *tm, struct tdx_module_args *args)
 		return TDX_PAGE_METADATA_INCORRECT;
 	if (xa_load(&tm->tables, table))
 		return TDX_EPT_ENTRY_STATE_INCORRECT;
-	KUNIT_EXPECT_TRUE_MSG(tm->test, page->clean, "table at %#llx not flushed", args->r8);
-	KUNIT_ASSERT_EQ(tm->test, 0, xa_err(xa_store(&tm->tables, table, page, GFP_ATOMIC)));
+	if (!page->clean)
+		model_broken(&tm->model, "table at %#llx is not flushed", args->r8);
+	KUNIT_ASSERT_EQ(tm->model.test, 0, xa_err(xa_store(&tm->tables, table, page, GFP_ATOMIC)));
 	page->type = PAMT_EPT;
 	page->dirty = true;
 	return TDX_SUCCESS;
@@ -161,7 +147,10 @@ static u64 page_map(struct tdx_module *tm, struct tdx_module_args *args,
 		return TDX_EPT_ENTRY_STATE_INCORRECT;
 	if (page->type != PAMT_NDA)
 		return TDX_PAGE_METADATA_INCORRECT;
-	KUNIT_EXPECT_TRUE_MSG(tm->test, page->clean, "page at %#llx not flushed", args->r8);
+	if (!page->clean)
+		model_broken(&tm->model, "page at %#llx is not flushed", args->r8);
+	if (gmem_maps(tm->model.gf, PHYS_PFN(args->r8)))
+		model_broken(&tm->model, "page at %#llx is mapped as shared", args->r8);
 
 	sept->pfn = PHYS_PFN(args->r8);
 	sept->state = state;
@@ -206,7 +195,7 @@ static u64 range_block(struct tdx_module *tm, struct tdx_module_args *args)
 
 static u64 mem_track(struct tdx_module *tm, struct tdx_module_args *args)
 {
-	if (!tm->finalized)
+	if (!tdx_module_is_td(tm, args->rcx) || !tm->finalized)
 		return TDX_OPERAND_INVALID | TDX_OPERAND_ID_TDR;
 	tm->epoch++;
 	return TDX_SUCCESS;
@@ -243,6 +232,10 @@ static u64 page_wbinvd(struct tdx_module *tm, struct tdx_module_args *args)
 
 static u64 page_rdmd(struct tdx_module *tm, struct tdx_module_args *args)
 {
+	if (model_leaves_out(&tm->model, TDH_PHYMEM_PAGE_RDMD)) {
+		args->rcx = PAMT_NDA;
+		return TDX_SUCCESS;
+	}
 	args->rcx = tdx_module_page(tm, PHYS_PFN(args->rcx))->type;
 	return TDX_SUCCESS;
 }
@@ -293,6 +286,16 @@ static u64 mr_extend(struct tdx_module *tm, struct tdx_module_args *args)
 	return TDX_SUCCESS;
 }
 
+static u64 mr_finalize(struct tdx_module *tm, struct tdx_module_args *args)
+{
+	if (!tdx_module_is_td(tm, args->rcx) || tm->finalized)
+		return TDX_OPERAND_INVALID | TDX_OPERAND_ID_TDR;
+	if (tm->hkid_state != HKID_ASSIGNED)
+		return TDX_KEY_STATE_INCORRECT;
+	tm->finalized = true;
+	return TDX_SUCCESS;
+}
+
 static u64 td_call(struct tdx_module *tm, u64 leaf, struct tdx_module_args *args)
 {
 	if (!tdx_module_is_td(tm, args->rdx))
@@ -316,19 +319,8 @@ static u64 td_call(struct tdx_module *tm, u64 leaf, struct tdx_module_args *args
 	}
 }
 
-/**
- * tdx_module_call - ask the model
- * @tm: The model.
- * @leaf: The leaf.
- * @args: Its operands; comes back with what it returns in them.
- *
- * Return: The status.
- */
-u64 tdx_module_call(struct tdx_module *tm, u64 leaf, struct tdx_module_args *args)
+static u64 tdx_module_do(struct tdx_module *tm, u64 leaf, struct tdx_module_args *args)
 {
-	if (tdx_module_fails(tm, leaf))
-		return tm->fail_status;
-
 	switch (leaf) {
 	case TDH_MEM_SEPT_ADD:
 	case TDH_MEM_PAGE_ADD:
@@ -337,6 +329,8 @@ u64 tdx_module_call(struct tdx_module *tm, u64 leaf, struct tdx_module_args *arg
 	case TDH_MEM_PAGE_REMOVE:
 	case TDH_MR_EXTEND:
 		return td_call(tm, leaf, args);
+	case TDH_MR_FINALIZE:
+		return mr_finalize(tm, args);
 	case TDH_MEM_TRACK:
 		return mem_track(tm, args);
 	case TDH_PHYMEM_PAGE_WBINVD:
@@ -352,9 +346,33 @@ u64 tdx_module_call(struct tdx_module *tm, u64 leaf, struct tdx_module_args *arg
 	case TDH_MNG_KEY_FREEID:
 		return hkid_step(tm, HKID_WRITTEN_BACK, HKID_FREE);
 	default:
-		KUNIT_FAIL(tm->test, "SEAMCALL %#llx is not modelled", leaf);
+		model_broken(&tm->model, "SEAMCALL %#llx is not modelled", leaf);
 		return TDX_OPERAND_INVALID;
 	}
+}
+
+/**
+ * tdx_module_call - ask the model
+ * @tm: The model.
+ * @leaf: The leaf.
+ * @args: Its operands; comes back with what it returns in them.
+ *
+ * Return: The status.
+ */
+u64 tdx_module_call(struct tdx_module *tm, u64 leaf, struct tdx_module_args *args)
+{
+	u64 ret;
+
+	if (model_fails(&tm->model, leaf))
+		return tm->fail_status;
+	/* What RDMD does then is its own affair: it has something to return. */
+	if (leaf != TDH_PHYMEM_PAGE_RDMD && model_leaves_out(&tm->model, leaf))
+		return TDX_SUCCESS;
+
+	ret = tdx_module_do(tm, leaf, args);
+	if (ret == TDX_SUCCESS || model_refuses(&tm->model, "SEAMCALL %llu: %#llx", leaf, ret))
+		return ret;
+	return TDX_SUCCESS;
 }
 
 static bool tdx_module_seamcall(u64 fn, struct tdx_module_args *args, u64 *ret)
@@ -369,8 +387,10 @@ static void tdx_module_flush(kvm_pfn_t pfn)
 	struct tdx_module *tm = current_module();
 	struct page *page = pfn_to_page(pfn);
 
+	if (model_leaves_out(&tm->model, TDX_FLUSH))
+		return;
 	if (!kernel_page_present(page))
-		KUNIT_FAIL(tm->test, "flush of %#llx, which is not in the direct map", pfn);
+		model_broken(&tm->model, "flush of %#llx, which is not in the direct map", pfn);
 	tdx_module_page(tm, pfn)->clean = true;
 }
 
@@ -381,25 +401,49 @@ static void tdx_module_reset(unsigned long base, unsigned long size)
 	unsigned long pfn = PHYS_PFN(base);
 	struct tdx_page *page = tdx_module_page(tm, pfn);
 
-	KUNIT_EXPECT_EQ(tm->test, size, PAGE_SIZE);
+	KUNIT_EXPECT_EQ(tm->model.test, size, PAGE_SIZE);
+	tm->model.calls[TDX_RESET]++;
+	if (model_leaves_out(&tm->model, TDX_RESET))
+		return;
 	if (page->type != PAMT_NDA || page->dirty)
-		KUNIT_FAIL(tm->test, "reset of %#lx, which is the TD's or in its caches", pfn);
+		model_broken(&tm->model, "reset of %#lx, which is the TD's or in its caches", pfn);
 	if (!kernel_page_present(pfn_to_page(pfn))) {
-		KUNIT_FAIL(tm->test, "reset of %#lx, which is not in the direct map", pfn);
+		model_broken(&tm->model, "reset of %#lx, which is not in the direct map", pfn);
 		return;
 	}
 	memset(page_address(pfn_to_page(pfn)), 0, PAGE_SIZE);
 	page->poisoned = false;
 	page->clean = false;
-	tm->nr_resets++;
 }
 
 static void tdx_module_keyid_free(unsigned int keyid)
 {
 	struct tdx_module *tm = current_module();
 
-	KUNIT_EXPECT_EQ(tm->test, tm->hkid_state, HKID_FREE);
-	KUNIT_EXPECT_EQ(tm->test, keyid, tm->hkid);
+	if (model_leaves_out(&tm->model, TDX_KEYID_FREE))
+		return;
+	if (tm->hkid_state != HKID_FREE)
+		model_broken(&tm->model, "key %u is still the TD's", keyid);
+	KUNIT_EXPECT_EQ(tm->model.test, keyid, tm->hkid);
+	tm->keyid_free = true;
+}
+
+/**
+ * tdx_module_check_gone - the TD is no more: does the host have all that was its again?
+ * @tm: The model.
+ */
+void tdx_module_check_gone(struct tdx_module *tm)
+{
+	struct tdx_page *page;
+	unsigned long pfn;
+
+	xa_for_each(&tm->pages, pfn, page) {
+		if (page->type != PAMT_NDA || page->dirty || page->poisoned)
+			model_broken(&tm->model, "%#lx is no good for the host: %d %d %d",
+				     pfn, page->type, page->dirty, page->poisoned);
+	}
+	if (!tm->keyid_free)
+		model_broken(&tm->model, "key %d is lost", tm->hkid);
 }
 
 static void tdx_module_free(struct xarray *xa)
@@ -433,13 +477,13 @@ struct tdx_module *tdx_module_create(struct kunit *test, int hkid)
 	struct tdx_module *tm = kunit_kzalloc(test, sizeof(*tm), GFP_KERNEL);
 
 	KUNIT_ASSERT_NOT_NULL(test, tm);
-	tm->test = test;
+	tm->model.test = test;
 	tm->hkid = hkid;
 	xa_init(&tm->pages);
 	xa_init(&tm->sept);
 	xa_init(&tm->tables);
 	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, tdx_module_destroy, tm));
-	test->priv = tm;
+	test->priv = &tm->model;
 
 	kunit_activate_static_stub(test, seamcall_model, tdx_module_seamcall);
 	kunit_activate_static_stub(test, tdx_clflush_pfn, tdx_module_flush);

@@ -7,6 +7,21 @@
 
 #include <kunit/test.h>
 
+#include <asm/tdx.h>
+
+#include "model.h"
+
+/*
+ * The steps that are the model's: SEAMCALLs by their leaf, and what is no SEAMCALL.  Left
+ * out, TDH.PHYMEM.PAGE.RDMD finds every page to be free.
+ */
+enum tdx_step {
+	TDX_NR_LEAVES	= 54,
+	TDX_FLUSH	= TDX_NR_LEAVES,	/* CLFLUSH of what the host has written */
+	TDX_RESET,				/* by MOVDIR64B */
+	TDX_KEYID_FREE,				/* the host may give the key to another TD */
+};
+
 /* Types of pages in the PAMT, as far as they are modelled. */
 enum pamt_type {
 	PAMT_NDA,		/* not the module's */
@@ -61,7 +76,7 @@ enum tdx_hkid {
 
 /**
  * struct tdx_module - a model of the TDX module, with one TD
- * @test: The test.
+ * @model: What all models have.
  * @pages: struct tdx_page, by pfn.
  * @sept: struct tdx_sept, by gfn.
  * @tables: Page tables that map 2M, by gfn / 512.
@@ -71,16 +86,12 @@ enum tdx_hkid {
  * @finalized: TDH.MR.FINALIZE is over: the TD can run.
  * @epoch: Counts TDH.MEM.TRACK.
  * @nr_reg: Pages of PAMT_REG.
- * @nr_resets: Calls of the erratum's reset.
- * @calls: How often each leaf was asked for.
- * @fail: The leaf that fails; 0 for none.
- * @fail_after: How often it works before it does.
- * @fail_always: It goes on failing.
- * @fail_status: With which status.
+ * @keyid_free: The host has its key back.
+ * @fail_status: The status with which a leaf fails.
  * @extended: Sum of the first bytes of what TDH.MR.EXTEND was asked for.
  */
 struct tdx_module {
-	struct kunit *test;
+	struct model model;
 	struct xarray pages;
 	struct xarray sept;
 	struct xarray tables;
@@ -90,11 +101,7 @@ struct tdx_module {
 	bool finalized;
 	u64 epoch;
 	unsigned long nr_reg;
-	unsigned long nr_resets;
-	unsigned int calls[64];
-	unsigned int fail;
-	unsigned int fail_after;
-	bool fail_always;
+	bool keyid_free;
 	u64 fail_status;
 	unsigned int extended;
 };
@@ -102,11 +109,11 @@ struct tdx_module {
 struct tdx_module *tdx_module_create(struct kunit *test, int hkid);
 struct tdx_page *tdx_module_page(struct tdx_module *tm, unsigned long pfn);
 struct tdx_sept *tdx_module_sept(struct tdx_module *tm, u64 gfn);
-struct tdx_module_args;
 
 u64 tdx_module_call(struct tdx_module *tm, u64 leaf, struct tdx_module_args *args);
 void tdx_module_fail(struct tdx_module *tm, unsigned int leaf, unsigned int after,
 		     bool always, u64 status);
-void tdx_module_host_wrote(struct tdx_module *tm, unsigned long pfn);
+void tdx_module_check_gone(struct tdx_module *tm);
+void tdx_module_host_wrote(struct model *model, unsigned long pfn);
 
 #endif /* _KVM_X86_TESTS_TDX_MODULE_H */

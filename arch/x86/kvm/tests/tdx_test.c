@@ -3,9 +3,9 @@
  * What arch/x86/kvm/vmx/tdx.c does to pages of guest_memfd, on a real memory file and a
  * model of the TDX module (tdx_module.c).  No TDX hardware or module is involved.
  *
- * Not reached, because a running VM is needed: KVM's MMU above tdx_sept_*(), creation and
- * finalization of a TD, its vCPUs, and what tdx_vcpu_init_mem_region() does before it
- * populates.
+ * TD, memory slot and vCPU are no more than what this code looks at.  Not reached, because
+ * more is needed: KVM's MMU above tdx_sept_*(), creation of a TD, and its vCPUs, so the kick
+ * after TDH.MEM.TRACK as well.
  */
 #include <linux/kvm_host.h>
 #include <linux/mm.h>
@@ -35,12 +35,8 @@ static ulong ops = 1500;
 module_param(ops, ulong, 0444);
 MODULE_PARM_DESC(ops, "How many operations random tests do");
 
-#define HKID	33
-
-/* Pages for one 2M block, and some that no block has. */
-#define BLOCK	PTRS_PER_PMD
-#define BLOCKS	(2 * BLOCK + 10)
-#define SINGLE	70
+#define HKID		33
+#define SHARED_BIT	BIT_ULL(47)
 
 /**
  * struct td - a TD that is nothing but what tdx_sept_*() and tdx_gmem_*() look at
@@ -50,18 +46,13 @@ MODULE_PARM_DESC(ops, "How many operations random tests do");
  */
 struct td {
 	struct kvm_tdx kvm_tdx;
-	struct kvm_mmu_page *tables[BLOCKS / BLOCK + 1];
+	struct kvm_mmu_page *tables[GMEM_BLOCKS / GMEM_BLOCK + 1];
 	bool lost;
 };
 
 static struct td *to_td(struct gmem_file *gf)
 {
-	return gf->priv;
-}
-
-static struct kvm *td_kvm(struct gmem_file *gf)
-{
-	return &to_td(gf)->kvm_tdx.kvm;
+	return container_of(gf->kvm, struct td, kvm_tdx.kvm);
 }
 
 static u64 leaf_spte(unsigned long pfn)
@@ -72,7 +63,7 @@ static u64 leaf_spte(unsigned long pfn)
 /* What kvm_tdp_mmu_map() does first: a page table, if there is none. */
 static int td_map_table(struct gmem_file *gf, gfn_t gfn)
 {
-	struct kvm_mmu_page **table = &to_td(gf)->tables[(gfn - GMEM_GFN) / BLOCK];
+	struct kvm_mmu_page **table = &to_td(gf)->tables[(gfn - GMEM_GFN) / GMEM_BLOCK];
 	struct kvm_mmu_page *sp;
 	int r;
 
@@ -82,14 +73,14 @@ static int td_map_table(struct gmem_file *gf, gfn_t gfn)
 	sp = kzalloc_obj(*sp, GFP_KERNEL | __GFP_NOFAIL);
 	sp->spt = (void *)__get_free_page(GFP_KERNEL | __GFP_ZERO | __GFP_NOFAIL);
 	sp->external_spt = (void *)__get_free_page(GFP_KERNEL | __GFP_ZERO | __GFP_NOFAIL);
-	sp->gfn = ALIGN_DOWN(gfn, BLOCK);
+	sp->gfn = ALIGN_DOWN(gfn, GMEM_BLOCK);
 	sp->role.level = PG_LEVEL_4K;
 	set_page_private(virt_to_page(sp->spt), (unsigned long)sp);
-	read_lock(&td_kvm(gf)->mmu_lock);
-	r = tdx_sept_set_private_spte(td_kvm(gf), sp->gfn, 0,
+	read_lock(&gf->kvm->mmu_lock);
+	r = tdx_sept_set_private_spte(gf->kvm, sp->gfn, 0,
 				      __pa(sp->spt) | SPTE_MMU_PRESENT_MASK,
 				      PG_LEVEL_2M);
-	read_unlock(&td_kvm(gf)->mmu_lock);
+	read_unlock(&gf->kvm->mmu_lock);
 	if (!r) {
 		*table = sp;
 		return 0;
@@ -103,7 +94,7 @@ static int td_map_table(struct gmem_file *gf, gfn_t gfn)
 
 static int td_map_private(struct gmem_file *gf, pgoff_t index, unsigned long pfn)
 {
-	struct kvm *kvm = td_kvm(gf);
+	struct kvm *kvm = gf->kvm;
 	int r = td_map_table(gf, GMEM_GFN + index);
 
 	if (r)
@@ -116,20 +107,13 @@ static int td_map_private(struct gmem_file *gf, pgoff_t index, unsigned long pfn
 
 static int td_map(struct gmem_file *gf, pgoff_t index, const struct memfile_pfn *mp)
 {
-	struct tdx_module *tm = gf->test->priv;
-
-	if (mp->state == MEMFILE_PRIVATE)
-		return td_map_private(gf, index, mp->pfn);
-
-	/* A TD writes to shared memory as the host does. */
-	tdx_module_host_wrote(tm, mp->pfn);
-	return 0;
+	return mp->state == MEMFILE_PRIVATE ? td_map_private(gf, index, mp->pfn) : 0;
 }
 
 static void td_unmap(struct gmem_file *gf, pgoff_t index)
 {
 	struct gmem_mapping *map = &gf->guest[index];
-	struct kvm *kvm = td_kvm(gf);
+	struct kvm *kvm = gf->kvm;
 
 	if (map->state != MEMFILE_PRIVATE)
 		return;
@@ -138,27 +122,16 @@ static void td_unmap(struct gmem_file *gf, pgoff_t index)
 	write_unlock(&kvm->mmu_lock);
 }
 
-static int td_prepare(struct gmem_file *gf, pgoff_t index, unsigned long pfn,
-		      unsigned long nr)
+static int td_make_private(struct gmem_file *gf, pgoff_t index, unsigned long pfn,
+			   unsigned long nr)
 {
 	tdx_gmem_make_private(pfn, nr);
 	return 0;
 }
 
-static struct tdx_module *current_module(void)
+static int td_make_shared(unsigned long pfn, unsigned long nr)
 {
-	return kunit_get_current_test()->priv;
-}
-
-/* The host gets what is taken back, and writes to it: see memfile_take_back_folio(). */
-static int td_reclaim(unsigned long pfn, unsigned long nr)
-{
-	int err = tdx_gmem_make_shared(pfn, nr);
-	unsigned long i;
-
-	for (i = 0; !err && i < nr; i++)
-		tdx_module_host_wrote(current_module(), pfn + i);
-	return err;
+	return tdx_gmem_make_shared(pfn, nr);
 }
 
 static void td_hide(unsigned long pfn, unsigned long nr)
@@ -186,46 +159,39 @@ static void td_check(struct gmem_file *gf, pgoff_t index, enum memfile_state sta
 }
 
 static struct gmem_vm td_vm = {
-	.owner = {
-		.reclaim	= td_reclaim,
-		.hide		= td_hide,
-	},
-	.prepare	= td_prepare,
+	.make_private	= td_make_private,
+	.make_shared	= td_make_shared,
+	.hide		= td_hide,
 	.map		= td_map,
 	.unmap		= td_unmap,
+	.access		= tdx_module_host_wrote,
 	.check		= td_check,
+	/* Translations of private memory are what TDH.MEM.TRACK is for. */
+	.in_tlb		= MEMFILE_SHARED,
 };
 
-static void td_finalize(struct gmem_file *gf)
+static int td_finalize(struct gmem_file *gf)
 {
-	struct tdx_module *tm = gf->test->priv;
+	struct kvm_tdx_cmd cmd = { };
 
-	tm->finalized = true;
-	to_td(gf)->kvm_tdx.state = TD_STATE_RUNNABLE;
-	td_kvm(gf)->arch.pre_fault_allowed = true;
+	return tdx_td_finalize(gf->kvm, &cmd);
 }
 
 static struct gmem_file *td_file(struct kunit *test, unsigned long nr, unsigned int flags)
 {
-	struct tdx_module *tm = test->priv;
 	struct td *td = kunit_kzalloc(test, sizeof(*td), GFP_KERNEL);
-	struct kvm *kvm;
+	struct tdx_module *tm = test->priv;
 
 	KUNIT_ASSERT_NOT_NULL(test, td);
-	kvm = &td->kvm_tdx.kvm;
-	rwlock_init(&kvm->mmu_lock);
-	mutex_init(&kvm->slots_lock);
-	xa_init(&kvm->vcpu_array);
-	/* Failures below are on purpose, and need no warning. */
-	kvm->vm_bugged = true;
-	kvm->arch.vm_type = KVM_X86_TDX_VM;
+	td->kvm_tdx.kvm.arch.vm_type = KVM_X86_TDX_VM;
+	td->kvm_tdx.kvm.arch.gfn_direct_bits = gpa_to_gfn(SHARED_BIT);
 	td->kvm_tdx.hkid = HKID;
 	td->kvm_tdx.state = TD_STATE_INITIALIZED;
 	td->kvm_tdx.td.tdr_page = alloc_page(GFP_KERNEL | __GFP_NOFAIL);
 	tm->tdr = page_to_pfn(td->kvm_tdx.td.tdr_page);
 	tdx_module_page(tm, tm->tdr)->type = PAMT_TDR;
 	tdx_module_page(tm, tm->tdr)->dirty = true;
-	return gmem_create(test, &td_vm, td, nr, flags);
+	return gmem_create(test, &td_vm, &td->kvm_tdx.kvm, nr, flags);
 }
 
 static struct gmem_file *td_running(struct kunit *test, unsigned long nr,
@@ -233,7 +199,7 @@ static struct gmem_file *td_running(struct kunit *test, unsigned long nr,
 {
 	struct gmem_file *gf = td_file(test, nr, flags | MEMFILE_PRIVATE_NO_DIRECT_MAP);
 
-	td_finalize(gf);
+	KUNIT_ASSERT_EQ(test, 0, td_finalize(gf));
 	return gf;
 }
 
@@ -253,11 +219,12 @@ static unsigned long td_lost(struct gmem_file *gf)
 		if (tp->type != PAMT_REG || gmem_has(gf, pfn))
 			continue;
 		nr++;
-		KUNIT_EXPECT_NE_MSG(gf->test, page_count(page), 0, "lost page %#lx", pfn);
-		KUNIT_EXPECT_FALSE(gf->test, PageBuddy(page));
+		if (!page_count(page) || PageBuddy(page))
+			model_broken(gf->model, "lost page %#lx is free", pfn);
 		if (gf->file)
 			continue;
 		*tp = (struct tdx_page) { };
+		tm->nr_reg--;
 	}
 	return nr;
 }
@@ -274,7 +241,6 @@ static unsigned long td_nr_mapped(struct gmem_file *gf)
 
 static void td_free_tables(struct gmem_file *gf)
 {
-	struct tdx_module *tm = gf->test->priv;
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(to_td(gf)->tables); i++) {
@@ -282,13 +248,21 @@ static void td_free_tables(struct gmem_file *gf)
 
 		if (!sp)
 			continue;
-		tdx_sept_free_private_spt(td_kvm(gf), sp);
+		tdx_sept_free_private_spt(gf->kvm, sp);
 		set_page_private(virt_to_page(sp->spt), 0);
 		free_page((unsigned long)sp->spt);
 		kfree(sp);
 		to_td(gf)->tables[i] = NULL;
 	}
-	KUNIT_EXPECT_EQ(gf->test, 0, tm->nr_reg);
+}
+
+/* The TD's end, once its file is closed. */
+static void td_destroy(struct gmem_file *gf)
+{
+	tdx_mmu_release_hkid(gf->kvm);
+	td_free_tables(gf);
+	tdx_vm_destroy(gf->kvm);
+	tdx_module_check_gone(gf->test->priv);
 }
 
 /*
@@ -298,25 +272,20 @@ static void td_free_tables(struct gmem_file *gf)
 static void td_end(struct gmem_file *gf, unsigned long nr_lost)
 {
 	struct tdx_module *tm = gf->test->priv;
-	struct kvm_tdx *kvm_tdx = &to_td(gf)->kvm_tdx;
 
 	tdx_module_fail(tm, 0, 0, false, 0);
 	gmem_check(gf);
 	gmem_close(gf);
 	KUNIT_EXPECT_EQ(gf->test, tm->nr_reg, nr_lost);
 	KUNIT_EXPECT_EQ(gf->test, td_lost(gf), nr_lost);
-	tm->nr_reg -= nr_lost;
-
-	tdx_mmu_release_hkid(td_kvm(gf));
+	td_destroy(gf);
 	KUNIT_EXPECT_EQ(gf->test, tm->hkid_state, HKID_FREE);
-	td_free_tables(gf);
-	tdx_vm_destroy(td_kvm(gf));
-	KUNIT_EXPECT_NULL(gf->test, kvm_tdx->td.tdr_page);
+	KUNIT_EXPECT_NULL(gf->test, to_td(gf)->kvm_tdx.td.tdr_page);
 }
 
 static void fault_adds(struct kunit *test)
 {
-	struct gmem_file *gf = td_running(test, SINGLE, 0);
+	struct gmem_file *gf = td_running(test, GMEM_SINGLE, 0);
 	struct tdx_module *tm = test->priv;
 
 	KUNIT_EXPECT_EQ(test, 0, gmem_allocate(gf, 0, 2));
@@ -330,9 +299,9 @@ static void fault_adds(struct kunit *test)
 /* With the direct map kept, nobody hides pages: they are flushed when looked up. */
 static void fault_adds_with_direct_map(struct kunit *test)
 {
-	struct gmem_file *gf = td_file(test, BLOCKS, MEMFILE_NEED_DIRECT_MAP);
+	struct gmem_file *gf = td_file(test, GMEM_BLOCKS, MEMFILE_NEED_DIRECT_MAP);
 
-	td_finalize(gf);
+	KUNIT_EXPECT_EQ(test, 0, td_finalize(gf));
 	KUNIT_EXPECT_EQ(test, 0, gmem_fault(gf, 1));
 	KUNIT_EXPECT_EQ(test, 0, gmem_convert(gf, 0, 4, MEMFILE_SHARED));
 	gmem_write(gf, 1, 0x5a);
@@ -344,7 +313,7 @@ static void fault_adds_with_direct_map(struct kunit *test)
 static void fault_fails(struct kunit *test)
 {
 	static const unsigned int leaves[] = { TDH_MEM_SEPT_ADD, TDH_MEM_PAGE_AUG };
-	struct gmem_file *gf = td_running(test, SINGLE, 0);
+	struct gmem_file *gf = td_running(test, GMEM_SINGLE, 0);
 	struct tdx_module *tm = test->priv;
 	int i;
 
@@ -363,16 +332,15 @@ static void fault_fails(struct kunit *test)
 /* Blocked, tracked, removed, written back, reset, and only then the host's. */
 static void convert_to_shared(struct kunit *test)
 {
-	struct gmem_file *gf = td_running(test, SINGLE, 0);
+	struct gmem_file *gf = td_running(test, GMEM_SINGLE, 0);
 	struct tdx_module *tm = test->priv;
 
 	gmem_touch(gf, 2, 6);
 	KUNIT_EXPECT_EQ(test, 0, gmem_convert(gf, 3, 5, MEMFILE_SHARED));
 	KUNIT_EXPECT_EQ(test, 2, tm->nr_reg);
-	KUNIT_EXPECT_EQ(test, 2, tm->nr_resets);
+	KUNIT_EXPECT_EQ(test, 2, tm->model.calls[TDX_RESET]);
 	gmem_check(gf);
 	gmem_write(gf, 3, 0x5a);
-	tdx_module_host_wrote(tm, gmem_pfn(gf, 3));
 	KUNIT_EXPECT_EQ(test, 0, gmem_fault(gf, 3));
 	td_end(gf, 0);
 }
@@ -380,12 +348,11 @@ static void convert_to_shared(struct kunit *test)
 /* What the host has written has left its caches before the TD gets the page. */
 static void convert_to_private(struct kunit *test)
 {
-	struct gmem_file *gf = td_running(test, BLOCKS, MEMFILE_INIT_SHARED);
+	struct gmem_file *gf = td_running(test, GMEM_BLOCKS, MEMFILE_INIT_SHARED);
 	struct tdx_module *tm = test->priv;
 
 	KUNIT_EXPECT_EQ(test, 0, gmem_fault(gf, 3));
 	gmem_write(gf, 3, 0x5a);
-	tdx_module_host_wrote(tm, gmem_pfn(gf, 3));
 	KUNIT_EXPECT_EQ(test, 0, gmem_convert(gf, 0, 8, MEMFILE_PRIVATE));
 	KUNIT_EXPECT_EQ(test, 0, tm->nr_reg);
 	KUNIT_EXPECT_EQ(test, 0, gmem_fault(gf, 3));
@@ -396,7 +363,7 @@ static void convert_to_private(struct kunit *test)
 
 static void punch(struct kunit *test)
 {
-	struct gmem_file *gf = td_running(test, BLOCKS, 0);
+	struct gmem_file *gf = td_running(test, GMEM_BLOCKS, 0);
 	struct tdx_module *tm = test->priv;
 
 	gmem_touch(gf, 0, 8);
@@ -410,13 +377,13 @@ static void punch(struct kunit *test)
 /* The slot goes, and the page is out of the direct map: it stays the TD's to have again. */
 static void unmap_and_map(struct kunit *test)
 {
-	struct gmem_file *gf = td_running(test, SINGLE, 0);
+	struct gmem_file *gf = td_running(test, GMEM_SINGLE, 0);
 	struct tdx_module *tm = test->priv;
 
 	KUNIT_EXPECT_EQ(test, 0, gmem_fault(gf, 3));
-	gmem_unmap(gf, 0, SINGLE, MEMFILE_PRIVATE);
+	gmem_unmap(gf, 0, GMEM_SINGLE, MEMFILE_PRIVATE);
 	KUNIT_EXPECT_EQ(test, 0, tm->nr_reg);
-	KUNIT_EXPECT_EQ(test, 0, tm->nr_resets);
+	KUNIT_EXPECT_EQ(test, 0, tm->model.calls[TDX_RESET]);
 	KUNIT_EXPECT_EQ(test, 0, gmem_fault(gf, 3));
 	td_end(gf, 0);
 }
@@ -424,18 +391,17 @@ static void unmap_and_map(struct kunit *test)
 /* The TD and its key are gone before the last reference to the file. */
 static void file_outlives_key(struct kunit *test)
 {
-	struct gmem_file *gf = td_running(test, BLOCKS, 0);
+	struct gmem_file *gf = td_running(test, GMEM_BLOCKS, 0);
 	struct tdx_module *tm = test->priv;
 
 	KUNIT_EXPECT_EQ(test, 0, gmem_fault(gf, 3));
-	gmem_unmap(gf, 0, BLOCKS, MEMFILE_SHARED | MEMFILE_PRIVATE);
-	tdx_mmu_release_hkid(td_kvm(gf));
+	gmem_unmap(gf, 0, GMEM_BLOCKS, MEMFILE_SHARED | MEMFILE_PRIVATE);
+	tdx_mmu_release_hkid(gf->kvm);
 	KUNIT_EXPECT_EQ(test, tm->hkid_state, HKID_FREE);
 	gmem_close(gf);
-	KUNIT_EXPECT_EQ(test, 1, tm->nr_resets);
+	KUNIT_EXPECT_EQ(test, 1, tm->model.calls[TDX_RESET]);
 	KUNIT_EXPECT_EQ(test, 0, tm->nr_reg);
-	td_free_tables(gf);
-	tdx_vm_destroy(td_kvm(gf));
+	td_destroy(gf);
 }
 
 /* A vCPU is in the way once: KVM makes all of them leave, and the next try succeeds. */
@@ -443,7 +409,7 @@ static void removal_is_busy(struct kunit *test)
 {
 	static const unsigned int leaves[] = { TDH_MEM_RANGE_BLOCK, TDH_MEM_TRACK,
 					       TDH_MEM_PAGE_REMOVE };
-	struct gmem_file *gf = td_running(test, SINGLE, 0);
+	struct gmem_file *gf = td_running(test, GMEM_SINGLE, 0);
 	struct tdx_module *tm = test->priv;
 	int i;
 
@@ -466,7 +432,7 @@ static void removal_fails(struct kunit *test)
 {
 	static const unsigned int leaves[] = { TDH_MEM_RANGE_BLOCK, TDH_MEM_TRACK,
 					       TDH_MEM_PAGE_REMOVE };
-	struct gmem_file *gf = td_running(test, SINGLE, 0);
+	struct gmem_file *gf = td_running(test, GMEM_SINGLE, 0);
 	struct tdx_module *tm = test->priv;
 	int i;
 
@@ -487,7 +453,7 @@ static void removal_fails(struct kunit *test)
 /* What the module does not say may be the worst. */
 static void nobody_knows(struct kunit *test)
 {
-	struct gmem_file *gf = td_running(test, SINGLE, 0);
+	struct gmem_file *gf = td_running(test, GMEM_SINGLE, 0);
 	struct tdx_module *tm = test->priv;
 	struct page *page;
 
@@ -497,7 +463,9 @@ static void nobody_knows(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, gmem_punch(gf, 0, 1));
 	KUNIT_EXPECT_NULL(test, gmem_page(gf, 0));
 	KUNIT_EXPECT_NE(test, 0, page_count(page));
-	KUNIT_EXPECT_EQ(test, 0, tm->nr_resets);
+	KUNIT_EXPECT_EQ(test, 0, tm->model.calls[TDX_RESET]);
+	/* It is lost, so it need not be any good. */
+	*tdx_module_page(tm, page_to_pfn(page)) = (struct tdx_page) { };
 	td_end(gf, 0);
 }
 
@@ -508,12 +476,10 @@ struct populate {
 	struct tdx_gmem_post_populate_arg arg;
 };
 
-static struct populate *populating;
-
 /* As kvm_tdp_mmu_map_private_pfn(). */
 static int populate_map(struct kvm_vcpu *vcpu, gfn_t gfn, kvm_pfn_t pfn)
 {
-	struct gmem_file *gf = populating->gf;
+	struct gmem_file *gf = current_model()->gf;
 	pgoff_t index = gfn - GMEM_GFN;
 	int r;
 
@@ -533,7 +499,7 @@ static int populate_fill(unsigned long pfn, void *arg)
 {
 	struct populate *p = arg;
 
-	return tdx_gmem_post_populate(td_kvm(p->gf), GMEM_GFN + p->index, pfn, p->src,
+	return tdx_gmem_post_populate(p->gf->kvm, GMEM_GFN + p->index, pfn, p->src,
 				      &p->arg);
 }
 
@@ -547,12 +513,9 @@ static int populate(struct gmem_file *gf, pgoff_t index, struct page *src)
 	};
 	int r;
 
-	kunit_activate_static_stub(gf->test, tdx_map_private_pfn, populate_map);
-	populating = &p;
-	mutex_lock(&td_kvm(gf)->slots_lock);
-	r = memfile_populate(&gf->consumer, index, populate_fill, &p);
-	mutex_unlock(&td_kvm(gf)->slots_lock);
-	kunit_deactivate_static_stub(gf->test, tdx_map_private_pfn);
+	mutex_lock(&gf->kvm->slots_lock);
+	r = memfile_populate(&gf->slot.gmem.consumer, index, populate_fill, &p);
+	mutex_unlock(&gf->kvm->slots_lock);
 	return r;
 }
 
@@ -561,7 +524,7 @@ static int populate(struct gmem_file *gf, pgoff_t index, struct page *src)
 /* What the VMM has written while the page was shared is what the TD begins with. */
 static void populate_in_place(struct kunit *test)
 {
-	struct gmem_file *gf = td_file(test, SINGLE, MEMFILE_INIT_SHARED |
+	struct gmem_file *gf = td_file(test, GMEM_SINGLE, MEMFILE_INIT_SHARED |
 				       MEMFILE_PRIVATE_NO_DIRECT_MAP);
 	struct tdx_module *tm = test->priv;
 
@@ -573,24 +536,16 @@ static void populate_in_place(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0x77 * CHUNKS, tm->extended);
 	KUNIT_EXPECT_EQ(test, SEPT_MAPPED, tdx_module_sept(tm, GMEM_GFN + 2)->state);
 	gmem_check(gf);
-	td_finalize(gf);
+	KUNIT_EXPECT_EQ(test, 0, td_finalize(gf));
 	KUNIT_EXPECT_EQ(test, 0, gmem_fault(gf, 1));
 	KUNIT_EXPECT_EQ(test, 0, gmem_fault(gf, 2));
 	td_end(gf, 0);
 }
 
-static struct page *source(struct kunit *test, u8 byte)
-{
-	struct page *page = virt_to_page(kunit_kzalloc(test, PAGE_SIZE, GFP_KERNEL));
-
-	memset(page_address(page), byte, PAGE_SIZE);
-	return page;
-}
-
 static void populate_from_source(struct kunit *test)
 {
-	struct gmem_file *gf = td_file(test, SINGLE, MEMFILE_PRIVATE_NO_DIRECT_MAP);
-	struct page *src = source(test, 0x66);
+	struct gmem_file *gf = td_file(test, GMEM_SINGLE, MEMFILE_PRIVATE_NO_DIRECT_MAP);
+	struct page *src = gmem_source(test, 0x66);
 	struct tdx_module *tm = test->priv;
 
 	KUNIT_EXPECT_EQ(test, 0, populate(gf, 2, src));
@@ -599,15 +554,15 @@ static void populate_from_source(struct kunit *test)
 	gmem_check(gf);
 	/* Before the TD runs there is nothing to track. */
 	KUNIT_EXPECT_EQ(test, 0, gmem_punch(gf, 2, 3));
-	KUNIT_EXPECT_EQ(test, 0, tm->calls[TDH_MEM_TRACK]);
+	KUNIT_EXPECT_EQ(test, 0, tm->model.calls[TDH_MEM_TRACK]);
 	KUNIT_EXPECT_EQ(test, 0, tm->nr_reg);
 	td_end(gf, 0);
 }
 
 static void populate_fails(struct kunit *test)
 {
-	struct gmem_file *gf = td_file(test, SINGLE, MEMFILE_PRIVATE_NO_DIRECT_MAP);
-	struct page *src = source(test, 0x66);
+	struct gmem_file *gf = td_file(test, GMEM_SINGLE, MEMFILE_PRIVATE_NO_DIRECT_MAP);
+	struct page *src = gmem_source(test, 0x66);
 	struct tdx_module *tm = test->priv;
 
 	tdx_module_fail(tm, TDH_MEM_PAGE_ADD, 0, false, TDX_OPERAND_BUSY | TDX_OPERAND_ID_SEPT);
@@ -617,6 +572,89 @@ static void populate_fails(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, tm->nr_reg);
 	KUNIT_EXPECT_EQ(test, 0, populate(gf, 2, src));
 	KUNIT_EXPECT_EQ(test, -EIO, populate(gf, 2, src));
+	td_end(gf, 0);
+}
+
+/* KVM_TDX_INIT_MEM_REGION, below what all ioctls have in common. */
+static int init_mem_region(struct gmem_file *gf, void __user *argp,
+			   struct kvm_tdx_init_mem_region *region)
+{
+	struct vcpu_tdx *tdx = kunit_kzalloc(gf->test, sizeof(*tdx), GFP_KERNEL);
+	struct kvm_tdx_cmd cmd = {
+		.flags = KVM_TDX_MEASURE_MEMORY_REGION,
+		.data = (__force u64)argp,
+	};
+	int ret;
+
+	KUNIT_ASSERT_NOT_NULL(gf->test, tdx);
+	tdx->vcpu.kvm = gf->kvm;
+	tdx->state = VCPU_TD_STATE_INITIALIZED;
+	KUNIT_ASSERT_EQ(gf->test, 0, copy_to_user(argp, region, sizeof(*region)));
+	mutex_lock(&gf->kvm->slots_lock);
+	ret = tdx_vcpu_init_mem_region(&tdx->vcpu, &cmd);
+	mutex_unlock(&gf->kvm->slots_lock);
+	KUNIT_ASSERT_EQ(gf->test, 0, copy_from_user(region, argp, sizeof(*region)));
+	return ret;
+}
+
+static void init_mem_regions(struct kunit *test)
+{
+	struct gmem_file *gf = td_file(test, GMEM_SINGLE, MEMFILE_INIT_SHARED |
+				       MEMFILE_PRIVATE_NO_DIRECT_MAP);
+	void __user *argp = gmem_user_pages(test, 3), *src = argp + PAGE_SIZE;
+	struct kvm_tdx_init_mem_region region = {
+		.source_addr = (__force u64)src,
+		.gpa = gfn_to_gpa(GMEM_GFN + 2),
+		.nr_pages = 2,
+	};
+	struct tdx_module *tm = test->priv;
+
+	KUNIT_ASSERT_EQ(test, 0, put_user((u8)0x11, (u8 __user *)src));
+	KUNIT_ASSERT_EQ(test, 0, put_user((u8)0x22, (u8 __user *)src + PAGE_SIZE));
+
+	/* Not private. */
+	KUNIT_EXPECT_EQ(test, -EINVAL, init_mem_region(gf, argp, &region));
+	KUNIT_EXPECT_EQ(test, region.nr_pages, 2);
+	KUNIT_EXPECT_EQ(test, 0, gmem_allocate(gf, 4, 5));
+	gmem_write(gf, 4, 0x44);
+	KUNIT_EXPECT_EQ(test, 0, gmem_convert(gf, 0, 8, MEMFILE_PRIVATE));
+	KUNIT_EXPECT_EQ(test, 0, init_mem_region(gf, argp, &region));
+	KUNIT_EXPECT_EQ(test, region.nr_pages, 0);
+	KUNIT_EXPECT_EQ(test, region.gpa, gfn_to_gpa(GMEM_GFN + 4));
+	KUNIT_EXPECT_EQ(test, region.source_addr, (__force u64)src + 2 * PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, (0x11 + 0x22) * CHUNKS, tm->extended);
+
+	/* What is there already. */
+	region.source_addr = 0;
+	region.nr_pages = 1;
+	KUNIT_EXPECT_EQ(test, 0, init_mem_region(gf, argp, &region));
+	KUNIT_EXPECT_EQ(test, region.source_addr, 0);
+	KUNIT_EXPECT_EQ(test, (0x11 + 0x22 + 0x44) * CHUNKS, tm->extended);
+	KUNIT_EXPECT_EQ(test, 3, tm->nr_reg);
+
+	/* Once it is finalized, the module is not even asked. */
+	KUNIT_EXPECT_EQ(test, 0, td_finalize(gf));
+	KUNIT_EXPECT_EQ(test, -EINVAL, td_finalize(gf));
+	region.nr_pages = 1;
+	KUNIT_EXPECT_EQ(test, -EINVAL, init_mem_region(gf, argp, &region));
+	KUNIT_EXPECT_EQ(test, region.gpa, gfn_to_gpa(GMEM_GFN + 5));
+	KUNIT_EXPECT_EQ(test, 3, tm->model.calls[TDH_MEM_PAGE_ADD]);
+	KUNIT_EXPECT_EQ(test, 3, tm->nr_reg);
+	td_end(gf, 0);
+}
+
+static void finalize_fails(struct kunit *test)
+{
+	struct gmem_file *gf = td_file(test, GMEM_SINGLE, 0);
+	struct tdx_module *tm = test->priv;
+
+	tdx_module_fail(tm, TDH_MR_FINALIZE, 0, false, TDX_OPERAND_BUSY);
+	KUNIT_EXPECT_EQ(test, -EBUSY, td_finalize(gf));
+	tdx_module_fail(tm, TDH_MR_FINALIZE, 0, false, TDX_OPERAND_INVALID);
+	KUNIT_EXPECT_EQ(test, -EIO, td_finalize(gf));
+	KUNIT_EXPECT_FALSE(test, gf->kvm->arch.pre_fault_allowed);
+	KUNIT_EXPECT_EQ(test, 0, td_finalize(gf));
+	KUNIT_EXPECT_TRUE(test, gf->kvm->arch.pre_fault_allowed);
 	td_end(gf, 0);
 }
 
@@ -635,7 +673,7 @@ static u64 call(struct tdx_module *tm, u64 leaf, u64 rcx, struct page *page)
 static void model(struct kunit *test)
 {
 	struct page *page = alloc_page(GFP_KERNEL | __GFP_NOFAIL), *own;
-	struct gmem_file *gf = td_running(test, SINGLE, 0);
+	struct gmem_file *gf = td_running(test, GMEM_SINGLE, 0);
 	struct tdx_module *tm = test->priv;
 	u64 gpa = gfn_to_gpa(GMEM_GFN);
 
@@ -664,37 +702,91 @@ static void model(struct kunit *test)
 	td_end(gf, 0);
 }
 
-static void random_op(struct gmem_file *gf, struct rnd_state *rnd)
+/* All that may come over pages of a TD: each step of KVM's is taken at least once. */
+static int td_live(struct gmem_file *gf)
 {
-	pgoff_t start = prandom_u32_state(rnd) % gf->nr;
-	pgoff_t end = min(gf->nr, start + 1 + prandom_u32_state(rnd) % 16);
+	struct tdx_module *tm = gf->test->priv;
+	pgoff_t i;
+	int err;
 
-	switch (prandom_u32_state(rnd) % 8) {
-	case 0:
-		gmem_convert(gf, start, end, MEMFILE_SHARED);
-		break;
-	case 1:
-		gmem_convert(gf, start, end, MEMFILE_PRIVATE);
-		break;
-	case 2:
-		gmem_punch(gf, start, end);
-		break;
-	case 3:
-		gmem_unmap(gf, start, end, MEMFILE_PRIVATE | MEMFILE_SHARED);
-		break;
-	case 4:
-		for (; start < end; start++) {
-			if (gmem_state(gf, start) == MEMFILE_SHARED && gmem_page(gf, start)) {
-				gmem_write(gf, start, 0x5a);
-				tdx_module_host_wrote(gf->test->priv,
-						      gmem_pfn(gf, start));
-			}
-		}
-		break;
-	default:
-		for (; start < end; start++)
-			gmem_fault(gf, start);
+	/* What the TD begins with. */
+	err = gmem_allocate(gf, 0, 8);
+	if (!err)
+		gmem_write(gf, 1, 0x11);
+	err = err ?: gmem_fault(gf, 2);
+	err = err ?: gmem_convert(gf, 0, 8, MEMFILE_PRIVATE);
+	err = err ?: populate(gf, 1, NULL);
+	if (tm->extended != 0x11 * CHUNKS)
+		model_broken(gf->model, "measurement is %#x", tm->extended);
+	err = err ?: td_finalize(gf);
+
+	/* It runs, and converts some of its memory. */
+	for (i = 0; i < 8; i++)
+		err = err ?: gmem_fault(gf, i);
+	err = err ?: gmem_convert(gf, 4, 6, MEMFILE_SHARED);
+	err = err ?: gmem_fault(gf, 4);
+	if (!err && gmem_page(gf, 5))
+		gmem_write(gf, 5, 0x55);
+	err = err ?: gmem_convert(gf, 4, 6, MEMFILE_PRIVATE);
+	err = err ?: gmem_fault(gf, 4);
+	err = err ?: gmem_punch(gf, 2, 4);
+
+	/* The module does not let go of a page. */
+	tdx_module_fail(tm, TDH_MEM_PAGE_REMOVE, 0, true, TDX_OPERAND_INVALID);
+	err = err ?: gmem_punch(gf, 7, 8);
+	tdx_module_fail(tm, 0, 0, false, 0);
+	return err;
+}
+
+static const struct model_step_param td_steps[] = {
+	{ "nothing" },
+	{ "nothing, with direct map", 0, MEMFILE_NEED_DIRECT_MAP },
+	{ "TDH.MEM.SEPT.ADD",		TDH_MEM_SEPT_ADD },
+	{ "TDH.MEM.PAGE.ADD",		TDH_MEM_PAGE_ADD },
+	{ "TDH.MR.EXTEND",		TDH_MR_EXTEND },
+	{ "TDH.MR.FINALIZE",		TDH_MR_FINALIZE },
+	{ "TDH.MEM.PAGE.AUG",		TDH_MEM_PAGE_AUG },
+	{ "TDH.MEM.RANGE.BLOCK",	TDH_MEM_RANGE_BLOCK },
+	{ "TDH.MEM.TRACK",		TDH_MEM_TRACK },
+	{ "TDH.MEM.PAGE.REMOVE",	TDH_MEM_PAGE_REMOVE },
+	{ "TDH.PHYMEM.PAGE.WBINVD",	TDH_PHYMEM_PAGE_WBINVD },
+	{ "TDH.PHYMEM.PAGE.RDMD",	TDH_PHYMEM_PAGE_RDMD },
+	{ "TDH.MNG.VPFLUSHDONE",	TDH_MNG_VPFLUSHDONE },
+	{ "TDH.PHYMEM.CACHE.WB",	TDH_PHYMEM_CACHE_WB },
+	{ "TDH.MNG.KEY.FREEID",		TDH_MNG_KEY_FREEID },
+	{ "TDH.PHYMEM.PAGE.RECLAIM",	TDH_PHYMEM_PAGE_RECLAIM },
+	{ "CLFLUSH",			TDX_FLUSH },
+	{ "MOVDIR64B",			TDX_RESET },
+	{ "free the key",		TDX_KEYID_FREE },
+	{ "zap",			MODEL_STEP_ZAP },
+	{ "TLB flush",			MODEL_STEP_FLUSH_TLB },
+	{ "gmem_hide",			MODEL_STEP_HIDE },
+	{ "gmem_make_private",		MODEL_STEP_MAKE_PRIVATE, MEMFILE_NEED_DIRECT_MAP },
+	{ "gmem_make_shared",		MODEL_STEP_MAKE_SHARED },
+};
+
+KUNIT_ARRAY_PARAM_DESC(td_step, td_steps, name);
+
+/* Who swallows a step is found out, and nobody else is accused. */
+static void leaving_out(struct kunit *test)
+{
+	const struct model_step_param *param = test->param_value;
+	struct gmem_file *gf = td_file(test, GMEM_SINGLE, MEMFILE_INIT_SHARED |
+				       (param->flags ?: MEMFILE_PRIVATE_NO_DIRECT_MAP));
+	struct tdx_module *tm = test->priv;
+	int err;
+
+	model_watch(&tm->model, param->step);
+	err = td_live(gf);
+	if (param->step) {
+		gmem_close(gf);
+		td_lost(gf);
+		td_destroy(gf);
+	} else {
+		KUNIT_EXPECT_EQ(test, 0, err);
+		td_end(gf, 1);
 	}
+	model_expect_noticed(&tm->model);
 }
 
 static void random_ops(struct kunit *test, unsigned long nr, unsigned int flags)
@@ -721,7 +813,7 @@ static void random_ops(struct kunit *test, unsigned long nr, unsigned int flags)
 			tdx_module_fail(tm, leaves[(r >> 8) % 5], (r >> 16) % 4, true,
 					TDX_OPERAND_INVALID);
 		to_td(gf)->lost |= r % 64 == 1;
-		random_op(gf, &rnd);
+		gmem_random_op(gf, &rnd);
 		tdx_module_fail(tm, 0, 0, false, 0);
 		if (i % 64 == 0)
 			gmem_check(gf);
@@ -732,17 +824,18 @@ static void random_ops(struct kunit *test, unsigned long nr, unsigned int flags)
 
 static void random_single(struct kunit *test)
 {
-	random_ops(test, SINGLE, 0);
+	random_ops(test, GMEM_SINGLE, 0);
 }
 
 static void random_blocks(struct kunit *test)
 {
-	random_ops(test, BLOCKS, MEMFILE_INIT_SHARED);
+	random_ops(test, GMEM_BLOCKS, MEMFILE_INIT_SHARED);
 }
 
 static int td_init(struct kunit *test)
 {
 	tdx_module_create(test, HKID);
+	kunit_activate_static_stub(test, tdx_map_private_pfn, populate_map);
 	/* TDH.PHYMEM.CACHE.WB is sent to one CPU of each package; be it the test's. */
 	return set_cpus_allowed_ptr(current, cpumask_of(cpumask_first(cpu_online_mask)));
 }
@@ -763,6 +856,9 @@ static struct kunit_case td_cases[] = {
 	KUNIT_CASE(populate_in_place),
 	KUNIT_CASE(populate_from_source),
 	KUNIT_CASE(populate_fails),
+	KUNIT_CASE(init_mem_regions),
+	KUNIT_CASE(finalize_fails),
+	KUNIT_CASE_PARAM(leaving_out, td_step_gen_params),
 	KUNIT_CASE(random_single),
 	KUNIT_CASE(random_blocks),
 	{}

@@ -36,6 +36,8 @@ void die(const char *fmt, ...);
 bool clock_select(const char *name);
 uint64_t clock_now(void);
 uint64_t clock_thread(void);
+/* Whether it is CLOCK_MONOTONIC: one can wait for it. */
+bool clock_is_time(void);
 extern const char *clock_unit;
 
 /* What a statement takes, less what it takes to look at the clock. */
@@ -102,6 +104,7 @@ struct vcpu {
 	/* Its memory is converted while it runs: an access may be refused, once. */
 	bool converted;
 	uint64_t refused;
+	uint64_t exits;			/* to the VMM */
 };
 
 struct vm {
@@ -146,6 +149,8 @@ enum program {
 	TRANSFER_FLIP,	/* TO_SHARED, write, COPY, TO_PRIVATE, write; n times, DONE */
 	SHARE,		/* share, write, unshare, write, by its own calls; n times, DONE */
 	SHARE_COPY,	/* share, write, COPY, unshare, write; n times, DONE */
+	SHARE_ALL,	/* share each page, DONE */
+	UNSHARE_ALL,	/* unshare each page, DONE */
 };
 
 /* TRANSFER*: how many pages, with so many rounds to go */
@@ -202,6 +207,7 @@ extern const struct kind kinds[];	/* ends with a suffix that is NULL */
 
 void work_fault(void);
 void work_populate(void);
+void work_flush(void);
 void work_range(void);
 void work_flip(void);
 void work_grant(void);

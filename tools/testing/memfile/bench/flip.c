@@ -51,7 +51,7 @@ static void measure_flip(enum backing_type backing, enum program program, const 
 	struct samples whole = {}, part[4] = {};
 	static const char * const parts[] = { "to_shared", "run_shared",
 					      "to_private", "run_private" };
-	uint64_t flushes = 0, value[4];
+	uint64_t flushes = 0, exits = 0, value[4];
 	struct vm vm;
 
 	if (!flip_vm(&vm, backing, c, k))
@@ -59,8 +59,10 @@ static void measure_flip(enum backing_type backing, enum program program, const 
 	vcpu_start(&vm.vcpu, program, SLOT_GPA + OFFSET, ROUNDS + WARMUP + 1);
 	vcpu_expect(&vm.vcpu, TO_SHARED);
 	for (int i = -WARMUP; i < ROUNDS; i++) {
-		if (!i)
+		if (!i) {
 			flushes = nr_flushes(&vm);
+			exits = vm.vcpu.exits;
+		}
 		value[0] = TIMED(vm_convert(&vm, OFFSET, PAGE, false));
 		value[1] = TIMED(vcpu_expect(&vm.vcpu, TO_PRIVATE));
 		value[2] = TIMED(vm_convert(&vm, OFFSET, PAGE, true));
@@ -76,6 +78,8 @@ static void measure_flip(enum backing_type backing, enum program program, const 
 		report_time(median(&part[j]), "%s.%s.%s%s", name, c->name, parts[j], k->suffix);
 	report("flushes", (double)(nr_flushes(&vm) - flushes) / ROUNDS,
 	       "%s.%s.flushes%s", name, c->name, k->suffix);
+	report("exits", (double)(vm.vcpu.exits - exits) / ROUNDS,
+	       "%s.%s.exits%s", name, c->name, k->suffix);
 	vm_destroy(&vm);
 }
 
@@ -181,10 +185,9 @@ static void measure_storm(const struct context *c, bool convert)
 			left--;
 	}
 	time = clock_since(start);
-	if (convert)
-		report_time((double)time / rounds, "storm.%s", c->name);
-	else
-		report_time((double)time / rounds, "storm.without");
+	report_time((double)time / rounds, "storm.%s", convert ? c->name : "without");
+	report("exits", (double)vm.vcpu.exits / rounds, "storm.%s.exits",
+	       convert ? c->name : "without");
 	vm_destroy(&vm);
 }
 

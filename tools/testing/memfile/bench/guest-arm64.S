@@ -9,7 +9,7 @@
 	.balign	4
 	.global	guest_code, guest_code_end, guest_write_all, guest_ask, guest_ask_hc
 	.global	guest_flip, guest_flip_hc, guest_transfer, guest_transfer_flip
-	.global	guest_share, guest_share_copy
+	.global	guest_share, guest_share_copy, guest_share_all, guest_unshare_all
 
 .macro request what
 	mov	w3, #\what
@@ -109,6 +109,23 @@ done:
 
 	entry	guest_share_copy
 	share	1
+
+.macro mem_call_all function
+	mov	x9, x0
+	mov	x10, x1
+	mov	x11, x2
+1:	mem_call \function
+	add	x9, x9, #4096
+	subs	x10, x10, #1
+	b.ne	1b
+	b	done
+.endm
+
+	entry	guest_share_all
+	mem_call_all 3
+
+	entry	guest_unshare_all
+	mem_call_all 4
 
 guest_code_end:
 	.section .note.GNU-stack, "", %progbits

@@ -19,7 +19,7 @@ extern const char guest_code[], guest_code_end[];
 /* The programs; what they do is said where enum program is. */
 extern const char guest_write_all[], guest_ask[], guest_ask_hc[], guest_flip[],
 	guest_flip_hc[], guest_transfer[], guest_transfer_flip[], guest_share[],
-	guest_share_copy[];
+	guest_share_copy[], guest_share_all[], guest_unshare_all[];
 #endif
 
 #endif

@@ -33,6 +33,7 @@ static const struct work {
 } works[] = {
 	{ "fault", "the guest's first access to a page that is allocated", work_fault },
 	{ "populate", "256 MiB: allocate, punch, close", work_populate },
+	{ "flush", "flushes of the kernel's own TLB entries", work_flush },
 	{ "flip", "one page to shared and back, by the VMM", work_flip },
 	{ "grant", "one page to shared and back, by the kernel", work_grant },
 	{ "range", "64 MiB to private and back", work_range },

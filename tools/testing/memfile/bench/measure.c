@@ -83,6 +83,15 @@ uint64_t clock_thread(void)
 	return clock_kind == INSTRUCTIONS ? clock_now() : nanoseconds(CLOCK_THREAD_CPUTIME_ID);
 }
 
+bool clock_is_time(void)
+{
+#ifdef __x86_64__
+	return clock_kind == NANOSECONDS;
+#else
+	return clock_kind != INSTRUCTIONS;
+#endif
+}
+
 uint64_t clock_since(uint64_t start)
 {
 	uint64_t took = clock_now() - start;

@@ -16,6 +16,8 @@ static const char * const entry[] = {
 	[TRANSFER_FLIP]	= guest_transfer_flip,
 	[SHARE]		= guest_share,
 	[SHARE_COPY]	= guest_share_copy,
+	[SHARE_ALL]	= guest_share_all,
+	[UNSHARE_ALL]	= guest_unshare_all,
 };
 
 bool arch_vm_type(enum backing_type backing, unsigned long *type)

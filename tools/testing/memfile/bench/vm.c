@@ -209,6 +209,7 @@ unsigned int vcpu_run(struct vcpu *vcpu)
 		else if (errno != EINTR)
 			die("KVM_RUN, exit reason %u", vcpu->run->exit_reason);
 	}
+	vcpu->exits++;
 	request = arch_request(vcpu->run);
 	if (request < 0) {
 		errno = 0;

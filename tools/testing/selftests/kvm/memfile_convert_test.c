@@ -16,6 +16,7 @@
 #include <poll.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -1421,7 +1422,7 @@ TEST_F(memfile_convert, other_cpu)
 	kvm_pthread_join(thread, NULL);
 }
 
-/* Where a conversion of @nr pages stands that goes on meanwhile. */
+/* What has been converted of a range from its start on. */
 static u64 converted_to(int fd, size_t size, bool private)
 {
 	bool now;
@@ -1430,14 +1431,28 @@ static u64 converted_to(int fd, size_t size, bool private)
 	return now == private ? run : 0;
 }
 
-/* A conversion that is killed ends between two chunks, and soon. */
+/* In a process of its own, which a timer ends. */
+static void convert_and_die(int fd, size_t size, bool private, u64 usecs)
+{
+	struct itimerval timer = {
+		.it_value = { .tv_sec = usecs / 1000000, .tv_usec = usecs % 1000000 },
+	};
+	u64 error_offset;
+
+	setitimer(ITIMER_REAL, &timer, NULL);
+	memfile_try_convert(fd, 0, size, private, &error_offset);
+	_exit(0);
+}
+
+/* A fatal signal ends a conversion between two chunks, and soon. */
 TEST_F(memfile_convert, killed)
 {
 	const size_t nr = 16 * CHUNK, size = nr * page_size;
 	int fd = vm_create_guest_memfd(self->vm, size, variant->flags);
 	bool private = !(variant->flags & INIT_SHARED);
 	int round, status, halfway = 0;
-	u64 error_offset, done;
+	struct timespec start;
+	u64 usecs, done;
 	char *mem;
 	pid_t pid;
 	size_t i;
@@ -1448,17 +1463,18 @@ TEST_F(memfile_convert, killed)
 		*host_page(mem, i) = pattern(i);
 	kvm_fallocate(fd, MEMFILE_ALLOCATE, 0, size);
 
-	for (round = 0; round < 5; round++) {
+	memfile_convert(fd, 0, size, !private);
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	memfile_convert(fd, 0, size, private);
+	usecs = timespec_to_ns(timespec_elapsed(start)) / 1000;
+
+	/* A machine that is slow all of a sudden may need a few more. */
+	for (round = 0; round < 100 && halfway < 3; round++) {
 		memfile_convert(fd, 0, size, !private);
 
 		pid = fork();
-		if (!pid) {
-			memfile_try_convert(fd, 0, size, private, &error_offset);
-			_exit(0);
-		}
-		while (converted_to(fd, size, private) < (u64)round * 2 * CHUNK * page_size)
-			sched_yield();
-		kill(pid, SIGKILL);
+		if (!pid)
+			convert_and_die(fd, size, private, usecs * (round % 8 + 1) / 8 + 1);
 		ASSERT_EQ(pid, waitpid(pid, &status, 0));
 
 		done = converted_to(fd, size, private);
@@ -1475,7 +1491,7 @@ TEST_F(memfile_convert, killed)
 		memfile_convert(fd, 0, size, private);
 		TEST_ASSERT_RUN(fd, 0, size, private, size);
 	}
-	TEST_ASSERT(halfway, "None of %d conversions was killed halfway", round);
+	TEST_ASSERT(halfway, "None of %d conversions was ended halfway", round);
 
 	memfile_convert(fd, 0, size, TO_SHARED);
 	for (i = 0; i < nr; i += 3 * 7)

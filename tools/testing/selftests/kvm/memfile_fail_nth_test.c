@@ -14,7 +14,9 @@
 #include "kvm_test_harness.h"
 #include "memfile_util.h"
 
+/* Half of the pages are at the end of a 2M block of the file, and half in the next. */
 #define NR_PAGES	8
+#define NR_BLOCKS	12
 #define SLOT		10
 
 /* More than any operation here allocates */
@@ -25,6 +27,14 @@
 
 static size_t page_size;
 static size_t file_size;
+
+/* Between which blocks: 1 is between the first and the second. */
+static int border = 1;
+
+static u64 offset_of(int page)
+{
+	return (u64)border * SZ_2M + (page - NR_PAGES / 2) * (s64)page_size;
+}
 
 static void write_debugfs(const char *file, const char *value)
 {
@@ -82,6 +92,9 @@ FIXTURE(memfile_fail_nth)
 	struct kvm_vcpu *vcpu;
 	char *mem;
 	int fd;
+	bool present;	/* all pages */
+	char cgroup[64];
+	u64 charged;
 };
 
 #define NTH_DATA FIXTURE_DATA(memfile_fail_nth)
@@ -107,7 +120,10 @@ FIXTURE_SETUP(memfile_fail_nth)
 
 	self->vm = vm_create_shape_with_one_vcpu(memfile_convert_shape(), &self->vcpu,
 						 memfile_guest_code);
-	virt_map(self->vm, MEMFILE_GPA, MEMFILE_GPA, NR_PAGES * page_size / self->vm->page_size);
+	virt_map(self->vm, MEMFILE_GPA + offset_of(0), MEMFILE_GPA + offset_of(0),
+		 NR_PAGES * page_size / self->vm->page_size);
+	if (memfile_cgroup_enter(self->cgroup))
+		self->charged = memfile_cgroup_read(self->cgroup, "memory.current", "");
 	self->fd = vm_create_guest_memfd(self->vm, file_size, variant->flags);
 	self->mem = kvm_mmap(file_size, PROT_READ | PROT_WRITE, MAP_SHARED, self->fd);
 
@@ -117,20 +133,25 @@ FIXTURE_SETUP(memfile_fail_nth)
 	TEST_ASSERT(nth_fd >= 0, "%s: %s", path, strerror(errno));
 }
 
+/* A block that got lost on the way would still be charged. */
 FIXTURE_TEARDOWN(memfile_fail_nth)
 {
+	u64 now;
+
+	kvm_munmap(self->mem, file_size);
+	kvm_close(self->fd);
+	if (!self->charged)
+		return;
+	kvm_vm_free(self->vm);
+	now = memfile_cgroup_leave(self->cgroup, self->charged + SZ_1M);
+	TEST_ASSERT(now <= self->charged + SZ_1M, "%lu bytes are still charged",
+		    now - self->charged);
 }
 
 struct file_state {
 	long private, shared, consumers;
 	bool is_private[NR_PAGES];
 };
-
-/* Memory that the file holds for pages to come counts, too. */
-static long held(int fd)
-{
-	return memfile_present(fd) + memfile_fdinfo(fd, "memfile-reserved");
-}
 
 static struct file_state file_state(int fd)
 {
@@ -142,8 +163,26 @@ static struct file_state file_state(int fd)
 	int i;
 
 	for (i = 0; i < NR_PAGES; i++)
-		memfile_run(fd, i * page_size, page_size, &state.is_private[i]);
+		memfile_run(fd, offset_of(i), page_size, &state.is_private[i]);
 	return state;
+}
+
+/* What the kernel has of a shared page is what the host has written there. */
+static void check_direct_map(NTH_DATA *self, const struct file_state *state,
+			     const char *name, int nth)
+{
+	u64 seen, *page;
+	int i;
+
+	for (i = 0; i < NR_PAGES && self->present; i++) {
+		if (state->is_private[i])
+			continue;
+		page = (u64 *)(self->mem + offset_of(i));
+		*page = 0x5ec0de00 + i;
+		TEST_ASSERT(!memfile_read_kcore(memfile_phys(page), &seen, sizeof(seen)) ||
+			    seen == *page, "%s, allocation %d: page %d is not in the direct map",
+			    name, nth, i);
+	}
 }
 
 /*
@@ -158,7 +197,8 @@ static void each_failure(NTH_DATA *self, const char *name, int (*op)(NTH_DATA *s
 
 	for (nth = 1; nth < MAX_FAILURES; nth++) {
 		struct file_state before = file_state(self->fd), after;
-		long more, held_before = held(self->fd);
+		long more, held_before = memfile_held(self->fd);
+		long absent, absent_before = memfile_fdinfo(self->fd, "memfile-no-direct-map");
 
 		fail_nth(nth);
 		err = op(self);
@@ -166,6 +206,8 @@ static void each_failure(NTH_DATA *self, const char *name, int (*op)(NTH_DATA *s
 
 		TEST_ASSERT(!err || failed, "%s, allocation %d: errno %d (%s), and nothing failed",
 			    name, nth, err, strerror(err));
+		after = file_state(self->fd);
+		check_direct_map(self, &after, name, nth);
 		if (!failed)
 			break;
 		if (!err) {
@@ -176,15 +218,18 @@ static void each_failure(NTH_DATA *self, const char *name, int (*op)(NTH_DATA *s
 
 		TEST_ASSERT(err == ENOMEM, "%s, allocation %d: errno %d (%s)", name, nth,
 			    err, strerror(err));
-		after = file_state(self->fd);
 		TEST_ASSERT(!memcmp(&before, &after, sizeof(before)),
 			    "%s, allocation %d: private 0x%lx 0x%lx, shared 0x%lx 0x%lx, consumers %ld %ld",
 			    name, nth, before.private, after.private, before.shared,
 			    after.shared, before.consumers, after.consumers);
 		/* A block that was reserved may stay, as a whole. */
-		more = held(self->fd) - held_before;
+		more = memfile_held(self->fd) - held_before;
 		TEST_ASSERT(!more || more == SZ_2M,
 			    "%s, allocation %d: the file has %ld bytes more", name, nth, more);
+		absent = memfile_fdinfo(self->fd, "memfile-no-direct-map") - absent_before;
+		TEST_ASSERT(!absent || absent == more,
+			    "%s, allocation %d: %ld bytes more are out of the direct map",
+			    name, nth, absent);
 		nr_failed++;
 	}
 	TEST_ASSERT(nth < MAX_FAILURES, "%s does not come to an end", name);
@@ -249,19 +294,19 @@ static int op_log(NTH_DATA *self)
 }
 
 /* One page, as what a longer range got before it failed stays. */
-static int op_allocate(NTH_DATA *self)
+static int fallocate_page(NTH_DATA *self, int mode, int page)
 {
-	return errno_of(fallocate(self->fd, MEMFILE_ALLOCATE, page_size, page_size));
+	return errno_of(fallocate(self->fd, mode, offset_of(page), page_size));
 }
 
-static int punch(NTH_DATA *self, int page, int nr)
+static int op_allocate(NTH_DATA *self)
 {
-	return errno_of(fallocate(self->fd, MEMFILE_PUNCH, page * page_size, nr * page_size));
+	return fallocate_page(self, MEMFILE_ALLOCATE, 1);
 }
 
 static int op_punch(NTH_DATA *self)
 {
-	return punch(self, 1, 1);
+	return fallocate_page(self, MEMFILE_PUNCH, 1);
 }
 
 static void undo_allocate(NTH_DATA *self)
@@ -274,18 +319,26 @@ static void undo_punch(NTH_DATA *self)
 	TEST_ASSERT_EQ(op_allocate(self), 0);
 }
 
-static int op_to_shared(NTH_DATA *self)
+/*
+ * Across blocks: what was done to the one has to be undone if it fails for the other.
+ * Page 1 is among these.
+ */
+static int convert(NTH_DATA *self, bool private)
 {
 	u64 where;
 
-	return memfile_try_convert(self->fd, page_size, 2 * page_size, false, &where);
+	return memfile_try_convert(self->fd, offset_of(1), (NR_PAGES - 2) * page_size, private,
+				   &where);
+}
+
+static int op_to_shared(NTH_DATA *self)
+{
+	return convert(self, false);
 }
 
 static int op_to_private(NTH_DATA *self)
 {
-	u64 where;
-
-	return memfile_try_convert(self->fd, page_size, 2 * page_size, true, &where);
+	return convert(self, true);
 }
 
 static void undo_to_shared(NTH_DATA *self)
@@ -307,7 +360,7 @@ static int op_guest_write(NTH_DATA *self)
 static void guest_prepare(NTH_DATA *self)
 {
 	struct memfile_guest_cmd cmd = {
-		.op = GUEST_FILL, .gva = MEMFILE_GPA + page_size, .val = 0x77,
+		.op = GUEST_FILL, .gva = MEMFILE_GPA + offset_of(1), .val = 0x77,
 	};
 
 	write_guest_global(self->vm, memfile_guest_cmd, cmd);
@@ -325,7 +378,7 @@ static void undo_guest_write(NTH_DATA *self)
 /* The host's own fault is tried again by the kernel, so it never fails for good. */
 static int op_host_write(NTH_DATA *self)
 {
-	WRITE_ONCE(self->mem[page_size], 1);
+	WRITE_ONCE(self->mem[offset_of(1)], 1);
 	return 0;
 }
 
@@ -346,17 +399,21 @@ TEST_F(memfile_fail_nth, pages)
 {
 	TEST_ASSERT_EQ(op_bind(self), 0);
 	each_failure(self, "allocate", op_allocate, undo_allocate);
-	each_failure(self, "punch", op_punch, undo_punch);
+	/* The direct map of a block is split once, so this takes more than one. */
+	for (border = 2; border < NR_BLOCKS; border++) {
+		undo_punch(self);
+		each_failure(self, "punch", op_punch, undo_punch);
+	}
 }
 
 TEST_F(memfile_fail_nth, guest)
 {
 	TEST_ASSERT_EQ(op_bind(self), 0);
 	/* What a vCPU needs to run at all is not at issue. */
-	memfile_guest_fill(self->vcpu, MEMFILE_GPA + page_size, 0x66);
+	memfile_guest_fill(self->vcpu, MEMFILE_GPA + offset_of(1), 0x66);
 	undo_guest_write(self);
 	each_failure(self, "guest write", op_guest_write, undo_guest_write);
-	memfile_guest_check(self->vcpu, MEMFILE_GPA + page_size, 0x77);
+	memfile_guest_check(self->vcpu, MEMFILE_GPA + offset_of(1), 0x77);
 }
 
 TEST_F(memfile_fail_nth, host)
@@ -365,17 +422,31 @@ TEST_F(memfile_fail_nth, host)
 	each_failure(self, "host write", op_host_write, undo_allocate);
 }
 
+static void each_conversion(NTH_DATA *self, bool private)
+{
+	if (private)
+		each_failure(self, "to private", op_to_private, undo_to_private);
+	else
+		each_failure(self, "to shared", op_to_shared, undo_to_shared);
+}
+
+/*
+ * Of holes, and then of pages.  Only for the first time, and not always then, the direct
+ * map of a block has to be split.
+ */
 TEST_F(memfile_fail_nth, conversions)
 {
-	int present;
+	const bool private = variant->flags & INIT_SHARED;
 
 	TEST_ASSERT_EQ(op_bind(self), 0);
-	for (present = 0; present < 2; present++) {
-		if (present)
-			kvm_fallocate(self->fd, MEMFILE_ALLOCATE, 0, file_size);
-		TEST_ASSERT_EQ(op_to_private(self), 0);
-		each_failure(self, "to shared", op_to_shared, undo_to_shared);
-		each_failure(self, "to private", op_to_private, undo_to_private);
+	each_conversion(self, private);
+	each_conversion(self, !private);
+
+	kvm_fallocate(self->fd, MEMFILE_ALLOCATE, 0, file_size);
+	self->present = true;
+	for (border = 1; border < NR_BLOCKS; border += 2) {
+		each_conversion(self, private);
+		each_conversion(self, !private);
 	}
 }
 
@@ -385,7 +456,7 @@ int main(int argc, char *argv[])
 	setup_fault_injection();
 
 	page_size = getpagesize();
-	file_size = 2 * SZ_2M;
+	file_size = NR_BLOCKS * SZ_2M;
 
 	return test_harness_run(argc, argv);
 }

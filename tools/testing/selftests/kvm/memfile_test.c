@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <linux/align.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -589,6 +590,26 @@ TEST_F(memfile, create_errors)
 	memset(args.reserved, 0xff, sizeof(args.reserved));
 	fd = __vm_ioctl(self->vm, KVM_CREATE_GUEST_MEMFD, &args);
 	ASSERT_EQ(next + 1, fd);
+}
+
+/* What is wrong with a file is told also when no file could be had. */
+TEST_F(memfile, create_with_no_fd_left)
+{
+	struct rlimit limit, none;
+
+	ASSERT_EQ(0, getrlimit(RLIMIT_NOFILE, &limit));
+	none = limit;
+	none.rlim_cur = 0;
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &none));
+	TEST_ASSERT_ERRNO(__vm_create_guest_memfd(self->vm, 0, variant->flags), EINVAL);
+	TEST_ASSERT_ERRNO(__vm_create_guest_memfd(self->vm, file_size + 1, variant->flags),
+			  EINVAL);
+	TEST_ASSERT_ERRNO(__vm_create_guest_memfd(self->vm, file_size, BIT_ULL(63)), EINVAL);
+	TEST_ASSERT_ERRNO(__vm_create_guest_memfd(self->vm, file_size, variant->flags), EMFILE);
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &limit));
+
+	/* The VM is not the worse for a file that it had for a moment. */
+	kvm_close(vm_create_guest_memfd(self->vm, file_size, variant->flags));
 }
 
 TEST_F(memfile, fallocate_errors)
@@ -1179,67 +1200,135 @@ TEST_F(memfile, numa)
 	}
 }
 
-#define CGROUP	"/sys/fs/cgroup"
-
-static void write_file(const char *path, const char *what)
+/* So it is if the policy is for less than what is allocated at a time. */
+TEST_F(memfile, numa_part)
 {
-	int fd = open(path, O_WRONLY);
+	const unsigned long nodes[] = { BIT(0), BIT(1) };
+	const size_t size = SZ_2M;
+	int fd, node, i;
+	void *mem;
 
-	TEST_ASSERT(fd >= 0, "open('%s'): %s", path, strerror(errno));
-	test_write(fd, what, strlen(what));
+	if (!is_multi_numa_node_system())
+		SKIP(return, "one NUMA node only");
+	if (!(variant->flags & GUEST_MEMFD_FLAG_INIT_SHARED))
+		SKIP(return, "no way to see where a private page is");
+
+	fd = vm_create_guest_memfd(self->vm, size, variant->flags);
+	mem = kvm_mmap(size, PROT_READ | PROT_WRITE, MAP_SHARED, fd);
+	for (i = 0; i < 2; i++)
+		kvm_mbind(mem + (NR_PAGES + i) * page_size, page_size, MPOL_BIND,
+			  &nodes[i], 8, 0);
+	allocate(fd, 0, size / page_size);
+
+	for (i = 0; i < 2; i++) {
+		kvm_get_mempolicy(&node, NULL, 0, mem + (NR_PAGES + i) * page_size,
+				  MPOL_F_NODE | MPOL_F_ADDR);
+		TEST_ASSERT(node == i, "Page %d: wanted node %d, got %d", NR_PAGES + i, i,
+			    node);
+	}
+	kvm_munmap(mem, size);
 	kvm_close(fd);
-}
-
-static u64 cgroup_current(const char *dir)
-{
-	char path[128], buf[32] = "";
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/memory.current", dir);
-	fd = open(path, O_RDONLY);
-	TEST_ASSERT(fd >= 0, "open('%s'): %s", path, strerror(errno));
-	TEST_ASSERT(read(fd, buf, sizeof(buf) - 1) > 0, "read('%s')", path);
-	kvm_close(fd);
-	return strtoull(buf, NULL, 10);
 }
 
 /* Whoever causes the allocation pays, until the page is freed. */
 TEST_F(memfile, memcg)
 {
 	const size_t size = SZ_16M, slack = SZ_2M;
-	char dir[64], path[128];
 	u64 before, now;
-	int fd, i;
+	char dir[64];
+	int fd;
 
-	snprintf(dir, sizeof(dir), CGROUP "/memfile_test.%d", getpid());
-	snprintf(path, sizeof(path), "%s/memory.current", dir);
-	if (mkdir(dir, 0755))
-		SKIP(return, "cannot create a memory cgroup");
-	if (access(path, R_OK)) {
-		rmdir(dir);
-		SKIP(return, "no memory controller for " CGROUP);
-	}
-	snprintf(path, sizeof(path), "%s/cgroup.procs", dir);
-	write_file(path, "0");
+	if (!memfile_cgroup_enter(dir))
+		SKIP(return, "no memory cgroups");
 
 	fd = vm_create_guest_memfd(self->vm, size, variant->flags);
 	vm_set_user_memory_region2(self->vm, SLOT, KVM_MEM_GUEST_MEMFD, gpa(0), size,
 				   NULL, fd, 0);
-	before = cgroup_current(dir);
+	before = memfile_cgroup_read(dir, "memory.current", "");
 	kvm_fallocate(fd, MEMFILE_ALLOCATE, 0, size);
-	now = cgroup_current(dir);
+	now = memfile_cgroup_read(dir, "memory.current", "");
 	TEST_ASSERT(now > before + size - slack, "%lu bytes allocated, %lu charged", size,
 		    now - before);
 
-	/* Leave the cgroup, or it could not be removed. */
-	write_file(CGROUP "/cgroup.procs", "0");
 	kvm_fallocate(fd, MEMFILE_PUNCH, 0, size / 2);
 	kvm_close(fd);
-	for (i = 0; i < 50 && cgroup_current(dir) > before + slack; i++)
-		usleep(100000);
-	now = cgroup_current(dir);
-	rmdir(dir);
+	now = memfile_cgroup_leave(dir, before + slack);
 	TEST_ASSERT(now <= before + slack, "%lu bytes are still charged", now - before);
+}
+
+/* One page in each block: what is reserved with it must make room for the next. */
+static void touch_sparsely(struct kvm_vm *vm, struct kvm_vcpu *vcpu, u64 flags)
+{
+	const char *soak = getenv("SOAK_SECONDS");
+	/* A block takes its time, where all that is done with it is checked. */
+	const size_t size = soak && atoi(soak) > 10 ? SZ_1G : SZ_256M;
+	const size_t max = SZ_16M, block = SZ_2M;
+	struct kvm_pre_fault_memory range = {};
+	char dir[64], limit[32];
+	u64 before, peak;
+	bool prefault;
+	size_t at;
+	char *mem;
+	int fd;
+
+	if (!memfile_cgroup_enter(dir))
+		ksft_exit_skip("no memory cgroups\n");
+	before = memfile_cgroup_read(dir, "memory.current", "");
+	snprintf(limit, sizeof(limit), "%lu", max);
+	memfile_cgroup_write(dir, "memory.max", limit);
+
+	fd = vm_create_guest_memfd(vm, size, flags);
+	mem = kvm_mmap(size, PROT_READ | PROT_WRITE, MAP_SHARED, fd);
+	vm_set_user_memory_region2(vm, SLOT, KVM_MEM_GUEST_MEMFD, gpa(0), size, NULL, fd, 0);
+
+	/* Whoever can: the host, the guest, or nobody. */
+	prefault = kvm_has_cap(KVM_CAP_PRE_FAULT_MEMORY);
+	for (at = 0; at < size; at += block) {
+		if (flags & GUEST_MEMFD_FLAG_INIT_SHARED) {
+			mem[at] = 1;
+		} else if (prefault) {
+			range.gpa = gpa(0) + at;
+			range.size = page_size;
+			vcpu_ioctl(vcpu, KVM_PRE_FAULT_MEMORY, &range);
+		} else {
+			kvm_fallocate(fd, MEMFILE_ALLOCATE, at, page_size);
+		}
+		TEST_ASSERT(memfile_held(fd) <= (long)max, "0x%lx bytes are held after 0x%lx",
+			    memfile_held(fd), at);
+	}
+	TEST_ASSERT_PRESENT(fd, size / block * page_size);
+	for (at = 0; at < size && flags & GUEST_MEMFD_FLAG_INIT_SHARED; at += block)
+		TEST_ASSERT(mem[at] == 1 && !mem[at + 1], "Page at 0x%lx", at);
+
+	peak = memfile_cgroup_read(dir, "memory.peak", "");
+	ksft_print_msg("flags 0x%lx: at most %lu KiB, %lu times at the limit\n", flags,
+		       peak / SZ_1K, memfile_cgroup_read(dir, "memory.events", "max"));
+	TEST_ASSERT(peak <= max, "%lu bytes were charged", peak);
+	TEST_ASSERT(memfile_cgroup_read(dir, "memory.events", "max"), "Nothing had to go back");
+	TEST_ASSERT_EQ(memfile_cgroup_read(dir, "memory.events", "oom"), 0);
+	TEST_ASSERT_EQ(memfile_cgroup_read(dir, "memory.events", "oom_kill"), 0);
+
+	delete_slot(vm, SLOT);
+	kvm_munmap(mem, size);
+	kvm_close(fd);
+	peak = memfile_cgroup_leave(dir, before + SZ_4M);
+	TEST_ASSERT(peak <= before + SZ_4M, "%lu bytes are still charged", peak - before);
+}
+
+TEST_F_TIMEOUT(memfile, memory_max, 600)
+{
+	/* Whether the machine can do it at all is not the only question. */
+	u64 no_direct_map = vm_check_cap(self->vm, KVM_CAP_GUEST_MEMFD_FLAGS) &
+			    GUEST_MEMFD_FLAG_NO_DIRECT_MAP;
+
+	/* The vCPU must have run once to have an MMU. */
+	bind_slot(self->vm, SLOT, 0, NR_PAGES, self->fd, 0);
+	memfile_guest_fill(self->vcpu, gpa(0), pattern(0));
+	delete_slot(self->vm, SLOT);
+
+	touch_sparsely(self->vm, self->vcpu, variant->flags);
+	if (no_direct_map)
+		touch_sparsely(self->vm, self->vcpu, variant->flags | no_direct_map);
 }
 
 int main(int argc, char *argv[])

@@ -738,6 +738,28 @@ TEST_F(memfile_pvm, no_direct_map)
 	ASSERT_EQ(0, memfile_fdinfo(fd, "memfile-no-direct-map"));
 }
 
+/* How many calls of the guest have got to the host. */
+static u64 nr_calls(struct pvm_vcpu *vcpu)
+{
+	int fd = ioctl(vcpu->fd, KVM_GET_STATS_FD, NULL);
+	struct kvm_stats_desc *stats, *desc;
+	struct kvm_stats_header header;
+	u64 nr = 0;
+	u32 i;
+
+	TEST_ASSERT(fd >= 0, "KVM_GET_STATS_FD: %s", strerror(errno));
+	read_stats_header(fd, &header);
+	stats = read_stats_descriptors(fd, &header);
+	for (i = 0; i < header.num_desc; i++) {
+		desc = get_stats_descriptor(stats, i, &header);
+		if (!strcmp(desc->name, "hvc_exit_stat"))
+			read_stat_data(fd, &header, desc, &nr, 1);
+	}
+	free(stats);
+	close(fd);
+	return nr;
+}
+
 /* What was pinned memory before is treated as ever, beside a memory file. */
 TEST_F(memfile_pvm, anonymous)
 {
@@ -747,7 +769,7 @@ TEST_F(memfile_pvm, anonymous)
 		.memory_size = 16 * SZ,
 	};
 	char *mem = mmap(NULL, 16 * SZ, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	u64 *p = (u64 *)mem;
+	u64 *p = (u64 *)mem, calls;
 	int i;
 
 	region.userspace_addr = (u64)mem;
@@ -755,6 +777,7 @@ TEST_F(memfile_pvm, anonymous)
 	for (i = 0; i < 16; i++)
 		pvm_fill(self->vcpu, 512 + i, SECRET);
 	ASSERT_EQ(64, pvm_status("VmLck") + pvm_status("VmPin"));
+	calls = nr_calls(self->vcpu);
 	ASSERT_EQ(0, pvm_share(self->vcpu, 512));
 	ASSERT_EQ(SECRET, *p);
 	ASSERT_EQ(INVALID, pvm_share(self->vcpu, 512));
@@ -765,6 +788,12 @@ TEST_F(memfile_pvm, anonymous)
 	pvm_check(self->vcpu, 512, SECRET);
 	ASSERT_EQ(0, pvm_share(self->vcpu, 513));
 	ASSERT_EQ(SECRET, p[512]);
+	/* EL2 can answer by itself, since nobody on the host has to know. */
+	ASSERT_EQ(calls, nr_calls(self->vcpu));
+	pvm_fill(self->vcpu, PAGE, SECRET);
+	ASSERT_EQ(0, pvm_share(self->vcpu, PAGE));
+	ASSERT_EQ(0, pvm_unshare(self->vcpu, PAGE));
+	ASSERT_EQ(calls + 2, nr_calls(self->vcpu));
 
 	region.memory_size = 0;
 	TEST_ASSERT_ERRNO(ioctl(self->pvm.vm_fd, KVM_SET_USER_MEMORY_REGION, &region), EPERM);

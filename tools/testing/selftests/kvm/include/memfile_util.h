@@ -7,10 +7,13 @@
 #ifndef SELFTEST_KVM_MEMFILE_UTIL_H
 #define SELFTEST_KVM_MEMFILE_UTIL_H
 
+#include <elf.h>
+#include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/stddef.h>
 #include <linux/io_uring.h>
 #include <linux/sizes.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -214,6 +217,12 @@ static inline long memfile_present(int fd)
 	return private < 0 || shared < 0 ? -1 : private + shared;
 }
 
+/* Memory that the file holds for pages to come counts, too. */
+static inline long memfile_held(int fd)
+{
+	return memfile_present(fd) + memfile_fdinfo(fd, "memfile-reserved");
+}
+
 #define TEST_ASSERT_PRESENT(fd, bytes)						\
 do {										\
 	long __present = memfile_present(fd);					\
@@ -346,6 +355,120 @@ static inline u64 memfile_meminfo(const char *key)
 	}
 	fclose(f);
 	return val;
+}
+
+/* Where in memory a page is that has been touched. */
+static inline u64 memfile_phys(const void *mem)
+{
+	const size_t page_size = getpagesize();
+	u64 entry;
+	int fd;
+
+	fd = open("/proc/self/pagemap", O_RDONLY);
+	TEST_ASSERT(fd >= 0, "/proc/self/pagemap: %s", strerror(errno));
+	TEST_ASSERT_EQ(pread(fd, &entry, sizeof(entry), (u64)mem / page_size * sizeof(entry)),
+		       (ssize_t)sizeof(entry));
+	kvm_close(fd);
+	return (entry & GENMASK_ULL(54, 0)) * page_size;
+}
+
+/*
+ * Read memory in the kernel's direct map, as the page tables have it: zeros, where there
+ * is none.  Return false if there is no /proc/kcore.
+ */
+static inline bool memfile_read_kcore(u64 phys, void *buf, size_t len)
+{
+	Elf64_Ehdr head;
+	Elf64_Phdr seg;
+	off_t at;
+	int fd, i;
+
+	fd = open("/proc/kcore", O_RDONLY);
+	if (fd < 0)
+		return false;
+	test_read(fd, &head, sizeof(head));
+	for (i = 0; i < head.e_phnum; i++) {
+		at = head.e_phoff + i * sizeof(seg);
+		TEST_ASSERT_EQ(pread(fd, &seg, sizeof(seg), at), (ssize_t)sizeof(seg));
+		if (seg.p_type == PT_LOAD && seg.p_paddr != -1UL && phys >= seg.p_paddr &&
+		    phys < seg.p_paddr + seg.p_filesz)
+			break;
+	}
+	TEST_ASSERT(i < head.e_phnum, "0x%lx is nowhere in /proc/kcore", phys);
+	at = seg.p_offset + phys - seg.p_paddr;
+	TEST_ASSERT_EQ(pread(fd, buf, len, at), (ssize_t)len);
+	kvm_close(fd);
+	return true;
+}
+
+#define MEMFILE_CGROUP		"/sys/fs/cgroup"
+
+static inline void memfile_cgroup_write(const char *dir, const char *file, const char *what)
+{
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, file);
+	fd = open(path, O_WRONLY);
+	TEST_ASSERT(fd >= 0, "open('%s'): %s", path, strerror(errno));
+	test_write(fd, what, strlen(what));
+	kvm_close(fd);
+}
+
+/* The number that is all of @file, or that follows @key there. */
+static inline u64 memfile_cgroup_read(const char *dir, const char *file, const char *key)
+{
+	char path[128], line[128];
+	size_t len = strlen(key);
+	u64 val = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, file);
+	f = fopen(path, "r");
+	TEST_ASSERT(f, "open('%s'): %s", path, strerror(errno));
+	while (fgets(line, sizeof(line), f)) {
+		if (!strncmp(line, key, len) && (!len || line[len] == ' '))
+			val = strtoull(line + len, NULL, 10);
+	}
+	fclose(f);
+	return val;
+}
+
+/* Make a memory cgroup, and go there; return false if that cannot be done. */
+static inline bool memfile_cgroup_enter(char dir[64])
+{
+	char path[128];
+
+	snprintf(dir, 64, MEMFILE_CGROUP "/memfile_test.%d", getpid());
+	if (mkdir(dir, 0755))
+		return false;
+	snprintf(path, sizeof(path), "%s/memory.current", dir);
+	if (access(path, R_OK)) {
+		rmdir(dir);
+		return false;
+	}
+	memfile_cgroup_write(dir, "cgroup.procs", "0");
+	return true;
+}
+
+/*
+ * Leave the cgroup, or it could not be removed, and remove it once no more than @bytes
+ * are charged to it.  Return what was charged in the end.
+ */
+static inline u64 memfile_cgroup_leave(const char *dir, u64 bytes)
+{
+	u64 now;
+	int i;
+
+	memfile_cgroup_write(MEMFILE_CGROUP, "cgroup.procs", "0");
+	for (i = 0; i < 50; i++) {
+		now = memfile_cgroup_read(dir, "memory.current", "");
+		if (now <= bytes)
+			break;
+		usleep(100000);
+	}
+	rmdir(dir);
+	return now;
 }
 
 /* Pin a buffer, as io_uring does; return the ring, or -1 if there is no io_uring. */

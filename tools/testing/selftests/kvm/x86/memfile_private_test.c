@@ -7,6 +7,8 @@
  * are for memfile_convert_test.
  */
 #define _GNU_SOURCE
+#include <pthread.h>
+
 #include "kvm_test_harness.h"
 #include "memfile_util.h"
 
@@ -561,6 +563,54 @@ TEST_F(memfile_private, close_governed)
 	TEST_ASSERT_ERRNO(__set_attributes(self->vm, 0, 1, 0), EINVAL);
 	delete_slot(self->vm, SLOT);
 	memfile_guest_exits_mmio(self->vcpu, gpa(0));
+}
+
+static bool reader_stops;
+
+static void read_for_ever(void)
+{
+	for (;;)
+		READ_ONCE(*(u64 *)MEMFILE_GPA);
+}
+
+static void *reader_thread(void *arg)
+{
+	struct kvm_vcpu *vcpu = arg;
+
+	while (!READ_ONCE(reader_stops)) {
+		if (!__vcpu_run(vcpu))
+			TEST_ASSERT_KVM_EXIT_REASON(vcpu, KVM_EXIT_MMIO);
+		else
+			TEST_ASSERT(errno == EINTR, "%s, exit reason %u, flags 0x%llx",
+				    strerror(errno), vcpu->run->exit_reason,
+				    vcpu->run->memory_fault.flags);
+	}
+	return NULL;
+}
+
+/* Where a slot with shared memory comes and goes, there is memory, or MMIO. */
+TEST_F(memfile_private, shared_slot_goes)
+{
+	const u64 flags = GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED;
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	pthread_t reader;
+	int fd, i;
+
+	vm = vm_create_shape_with_one_vcpu(sw_protected_shape, &vcpu, read_for_ever);
+	virt_map(vm, gpa(0), gpa(0), NR_PAGES);
+	fd = vm_create_guest_memfd(vm, SIZE, flags);
+
+	pthread_create(&reader, NULL, reader_thread, vcpu);
+	for (i = 0; i < 100; i++) {
+		bind_slot(vm, SLOT, 0, NR_PAGES, NULL, fd, 0);
+		usleep(500);
+		delete_slot(vm, SLOT);
+	}
+	WRITE_ONCE(reader_stops, true);
+	pthread_join(reader, NULL);
+	kvm_vm_free(vm);
+	kvm_close(fd);
 }
 
 int main(int argc, char *argv[])
