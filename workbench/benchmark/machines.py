@@ -81,6 +81,7 @@ def _boot(machines, work, options, name, tree, args):
     start = time.monotonic()
     process = machines.start([WORKBENCH / "boot", args.arch, "lean", tree],
                              env=dict(os.environ, ICOUNT="1", PLAN=str(plan),
+                                      SMP=str(options.get("smp", 1)),
                                       APPEND=f"{APPEND} {options.get('append', '')}",
                                       CPU=options.get("cpu", "")),
                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
