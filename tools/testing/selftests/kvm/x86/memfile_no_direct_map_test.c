@@ -529,7 +529,7 @@ static void *race_vcpu(void *arg)
  * Pages are punched that KVM has just mapped, and whoever gets them next has them for
  * himself.
  */
-TEST_F(no_direct_map, race)
+TEST_F_TIMEOUT(no_direct_map, race, 600)
 {
 	const char *seconds = getenv("SOAK_SECONDS");
 	struct race race = { .vcpu = self->vcpu };
@@ -549,7 +549,9 @@ TEST_F(no_direct_map, race)
 
 	ASSERT_EQ(pthread_create(&thread, NULL, race_vcpu, &race), 0);
 	end = time(NULL) + (seconds ? atoi(seconds) : 2);
-	while (time(NULL) < end) {
+	/* Once at least the vCPU has to come through, however slow the machine is. */
+	while (time(NULL) < end || !READ_ONCE(race.clocks) ||
+	       (self->svm && !READ_ONCE(race.nested))) {
 		kvm_fallocate(self->fd, MEMFILE_PUNCH, PAGE_CLOCK * PAGE_SIZE, 4 * PAGE_SIZE);
 		memset(mem, 0x55, nr * PAGE_SIZE);
 		if (rounds++ % 4)
@@ -564,8 +566,6 @@ TEST_F(no_direct_map, race)
 	WRITE_ONCE(race.stop, true);
 	pthread_join(thread, NULL);
 	ksft_print_msg("%d holes, %lu clocks, %lu of L2\n", rounds, race.clocks, race.nested);
-	ASSERT_NE(race.clocks, 0);
-	ASSERT_TRUE(!self->svm || race.nested);
 	ASSERT_TRUE(clock_is(self->mem + PAGE_CLOCK * PAGE_SIZE, set_clock(self->vcpu)));
 }
 
