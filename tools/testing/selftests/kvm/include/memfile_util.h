@@ -373,13 +373,16 @@ static inline u64 memfile_phys(const void *mem)
 }
 
 /*
- * Read memory in the kernel's direct map, as the page tables have it: zeros, where there
- * is none.  Return false if there is no /proc/kcore.
+ * Read memory where the kernel has it mapped, as its page tables have it: zeros, where it
+ * has not.  What was freed of the kernel's image is in the direct map only, but also in
+ * the segment of the image.  Return false if there is no /proc/kcore.
  */
 static inline bool memfile_read_kcore(u64 phys, void *buf, size_t len)
 {
+	bool found = false, zero = true;
 	Elf64_Ehdr head;
 	Elf64_Phdr seg;
+	size_t byte;
 	off_t at;
 	int fd, i;
 
@@ -387,16 +390,19 @@ static inline bool memfile_read_kcore(u64 phys, void *buf, size_t len)
 	if (fd < 0)
 		return false;
 	test_read(fd, &head, sizeof(head));
-	for (i = 0; i < head.e_phnum; i++) {
+	for (i = 0; i < head.e_phnum && zero; i++) {
 		at = head.e_phoff + i * sizeof(seg);
 		TEST_ASSERT_EQ(pread(fd, &seg, sizeof(seg), at), (ssize_t)sizeof(seg));
-		if (seg.p_type == PT_LOAD && seg.p_paddr != -1UL && phys >= seg.p_paddr &&
-		    phys < seg.p_paddr + seg.p_filesz)
-			break;
+		if (seg.p_type != PT_LOAD || seg.p_paddr == -1UL || phys < seg.p_paddr ||
+		    phys >= seg.p_paddr + seg.p_filesz)
+			continue;
+		at = seg.p_offset + phys - seg.p_paddr;
+		TEST_ASSERT_EQ(pread(fd, buf, len, at), (ssize_t)len);
+		found = true;
+		for (byte = 0; byte < len && zero; byte++)
+			zero = !((char *)buf)[byte];
 	}
-	TEST_ASSERT(i < head.e_phnum, "0x%lx is nowhere in /proc/kcore", phys);
-	at = seg.p_offset + phys - seg.p_paddr;
-	TEST_ASSERT_EQ(pread(fd, buf, len, at), (ssize_t)len);
+	TEST_ASSERT(found, "0x%lx is nowhere in /proc/kcore", phys);
 	kvm_close(fd);
 	return true;
 }
