@@ -445,24 +445,28 @@ static void end_victim(pid_t pid)
 	waitpid(pid, NULL, 0);
 }
 
-static int route_process_vm_readv(const struct target *target, struct image *buf)
+static int process_vm(const struct target *target, struct image *buf, bool write)
 {
 	struct iovec here = { buf, sizeof(*buf) }, there = { target->mem, sizeof(*buf) };
 	pid_t pid = fork_victim();
-	int ret = moved(process_vm_readv(pid, &here, 1, &there, 1, 0));
+	int ret;
 
+	if (write)
+		ret = moved(process_vm_writev(pid, &here, 1, &there, 1, 0));
+	else
+		ret = moved(process_vm_readv(pid, &here, 1, &there, 1, 0));
 	end_victim(pid);
 	return ret;
 }
 
+static int route_process_vm_readv(const struct target *target, struct image *buf)
+{
+	return process_vm(target, buf, false);
+}
+
 static int route_process_vm_writev(const struct target *target, struct image *buf)
 {
-	struct iovec here = { buf, sizeof(*buf) }, there = { target->mem, sizeof(*buf) };
-	pid_t pid = fork_victim();
-	int ret = moved(process_vm_writev(pid, &here, 1, &there, 1, 0));
-
-	end_victim(pid);
-	return ret;
+	return process_vm(target, buf, true);
 }
 
 static int ptrace_words(const struct target *target, struct image *buf, bool poke)
