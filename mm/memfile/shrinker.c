@@ -83,7 +83,7 @@ static enum lru_status memfile_shrink_one(struct list_head *item,
 
 	*freed += memfile_extent_unreserve(extent);
 	/* What could not get back into the direct map may do so the next time. */
-	if (!bitmap_equal(extent->own, extent->used, MEMFILE_EXTENT_PAGES))
+	if (!bitmap_subset(extent->own, extent->used, MEMFILE_EXTENT_PAGES))
 		memfile_extent_shrinkable(extent);
 	mutex_unlock(&extent->lock);
 
