@@ -13,6 +13,7 @@ help:	## show this
 #= GROUP="name ..."	only these groups of test or soak
 #= WORK="name ..."	only this work of bench or bench-native
 #= T=minutes	how long soak repeats the tests (60)
+#= AGAINST=file	results of bench-native on another kernel, to stand beside these
 #= LINUX=path	take the kernel source from this tree or tarball (once: the clone keeps it)
 #= SEED=number	repeat the run of test or soak that printed this seed
 
@@ -53,9 +54,10 @@ matrix: deps	## build with KVM=m,y,n, without memory files, with W=1 and sparse
 	@workbench/matrix
 
 clean:	## remove logs, results and kernel objects; keep build/tree and its commits
-	rm -rf build/log build/results build/series build/bench build/tree/obj-*
+	rm -rf build/log build/results build/series build/bench build/harness
+	rm -rf build/tree/obj-* build/pristine/obj-* build/second/obj-*
 
-deps:	## install the Debian packages that are missing (every target does)
+deps:	## install the Debian packages that are missing (other targets do, too)
 	@workbench/deps
 
 .PHONY: help run test soak bench bench-native shell quick tree export series series-check matrix clean deps

@@ -7,7 +7,7 @@
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-BUILD=$ROOT/build		# all that can be made again; `make distclean` removes it
+BUILD=$ROOT/build		# all that can be made again, but for commits in $TREE
 TREE=$BUILD/tree		# the kernel tree with the series on it
 LOGS=$BUILD/log
 RESULTS=$BUILD/results
