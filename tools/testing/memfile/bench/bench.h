@@ -207,6 +207,7 @@ extern const struct kind kinds[];	/* ends with a suffix that is NULL */
 
 void work_fault(void);
 void work_populate(void);
+void work_populate_plain(void);
 void work_flush(void);
 void work_range(void);
 void work_flip(void);

@@ -117,6 +117,10 @@ void work_populate(void)
 {
 	for_each_kind(k)
 		populate_kind(BEST, "populate", k);
+}
+
+void work_populate_plain(void)
+{
 	for_each_kind(k)
 		populate_kind(PLAIN, "populate.plain", k);
 }

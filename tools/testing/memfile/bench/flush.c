@@ -16,6 +16,7 @@
 #include "bench.h"
 
 #define TRACING	"/sys/kernel/tracing/"
+#define FLIPS	100
 
 static bool write_to(const char *path, const char *what)
 {
@@ -65,6 +66,15 @@ static unsigned int traced_flushes(void)
 	trace(false);							\
 	traced_flushes(); })
 
+/* One page to shared and back. */
+static void flip(struct vm *vm, unsigned int rounds)
+{
+	while (rounds--) {
+		vm_convert(vm, PAGE, PAGE, false);
+		vm_convert(vm, PAGE, PAGE, true);
+	}
+}
+
 static void count_flushes(enum backing_type backing, const char *name, const struct kind *k)
 {
 	const uint64_t size = 256 * MB, part = 64 * MB;
@@ -80,6 +90,10 @@ static void count_flushes(enum backing_type backing, const char *name, const str
 		report("flushes", FLUSHES(vm_convert(&vm, 0, part, false)), "%s.to_shared%s", name,
 		       k->suffix);
 		report("flushes", FLUSHES(vm_convert(&vm, 0, part, true)), "%s.to_private%s", name,
+		       k->suffix);
+		/* The first one may split an entry of 2M. */
+		flip(&vm, 1);
+		report("flushes", (double)FLUSHES(flip(&vm, FLIPS)) / FLIPS, "%s.flip%s", name,
 		       k->suffix);
 	}
 	report("flushes", FLUSHES(gmem_punch(&vm, 0, size)), "%s.punch%s", name, k->suffix);

@@ -9,8 +9,7 @@
  * with memory files, and on the one without: the same work is then done with what
  * is there, and what cannot be done is left out.
  *
- * To add work: a function, below; its results, and what they should be, in
- * workbench/bench.toml.
+ * To add work: a function, and a line below. See Documentation/mm/memfile-bench.rst.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -33,6 +32,7 @@ static const struct work {
 } works[] = {
 	{ "fault", "the guest's first access to a page that is allocated", work_fault },
 	{ "populate", "256 MiB: allocate, punch, close", work_populate },
+	{ "populate-plain", "256 MiB of a VM without private memory", work_populate_plain },
 	{ "flush", "flushes of the kernel's own TLB entries", work_flush },
 	{ "flip", "one page to shared and back, by the VMM", work_flip },
 	{ "grant", "one page to shared and back, by the kernel", work_grant },
