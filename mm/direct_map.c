@@ -38,8 +38,8 @@ static atomic_long_t nr_absent = ATOMIC_LONG_INIT(0);
  * direct_map_can_remove() - Can pages be taken out of the direct map?
  *
  * An architecture may have set_direct_map_*() and have chosen at boot a direct map
- * that cannot be changed (arm64 with rodata=on). Its functions then do nothing,
- * and report success.
+ * that cannot be changed (arm64 with rodata=noalias or off). Its functions then do
+ * nothing, and report success.
  *
  * Return: True if direct_map_remove() works on this machine. This doesn't change
  * after boot.

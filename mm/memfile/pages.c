@@ -397,18 +397,19 @@ int memfile_populate(struct memfile_consumer *consumer, pgoff_t index,
 	/* From here on invalidate_lock alone keeps others out. */
 	folio_unlock(folio);
 
-	if (folio_test_hwpoison(folio))
-		err = -EHWPOISON;
-	else
-		err = memfile_restore_direct_map(memfile, index, index + 1,
-						 memfile->absent);
+	err = memfile_restore_direct_map(memfile, index, index + 1, memfile->absent);
 	folio_put(folio);
 	if (err)
 		goto unlock;
 
-	memfile_shadow_filling(folio_file_page(folio, index), true);
-	err = fill(page_to_pfn(folio_file_page(folio, index)), arg);
-	memfile_shadow_filling(folio_file_page(folio, index), false);
+	/* Asked only now: what is poisoned stays out of the direct map. */
+	if (folio_test_hwpoison(folio)) {
+		err = -EHWPOISON;
+	} else {
+		memfile_shadow_filling(folio_file_page(folio, index), true);
+		err = fill(page_to_pfn(folio_file_page(folio, index)), arg);
+		memfile_shadow_filling(folio_file_page(folio, index), false);
+	}
 	if (err && !was_there)
 		truncate_inode_pages_range(inode->i_mapping, pos, pos + PAGE_SIZE - 1);
 	else
@@ -590,7 +591,7 @@ pgoff_t memfile_chunk_end(struct memfile *memfile, pgoff_t start, pgoff_t end)
  * @start: First page offset.
  * @end: Page offset behind the last one, no larger than the file.
  *
- * Consumers hear of those parts of the range only that hold pages.  The state
+ * Consumers hear only of those batches in the range that hold pages.  The state
  * of the offsets does not change.  What is reserved for them is freed, too.
  *
  * Context: Process context, may sleep.  Takes invalidate_lock, and drops it

@@ -67,6 +67,9 @@ static void kvm_gmem_invalidate_start(struct memfile_consumer *consumer,
 	kvm_arch_gmem_invalidate_range(kvm, &range);
 #endif
 	KVM_MMU_UNLOCK(kvm);
+
+	/* Slow where it does anything, so mmu_lock is not held. */
+	kvm_arch_guest_memory_reclaimed(kvm);
 }
 
 static void kvm_gmem_invalidate_end(struct memfile_consumer *consumer,
@@ -190,6 +193,12 @@ static int kvm_gmem_reclaim(unsigned long pfn, unsigned long nr)
 u64 __weak kvm_arch_gmem_attributes(struct kvm *kvm)
 {
 	return 0;
+}
+
+/* Whether hardware or a hypervisor guards private pages, and has to give them back. */
+bool __weak kvm_arch_gmem_is_guarded(struct kvm *kvm)
+{
+	return false;
 }
 
 /* Whether memory that stops being private is readable, or as good as lost. */
@@ -354,7 +363,13 @@ static long kvm_gmem_ioctl(struct file *file, unsigned int cmd, unsigned long ar
 	}
 }
 
+/* Nothing but KVM tells private pages from others: there is nobody to take them from. */
 static struct memfile_owner_ops kvm_gmem_owner_ops = {
+	.release	= kvm_gmem_release,
+	.ioctl		= kvm_gmem_ioctl,
+};
+
+static struct memfile_owner_ops kvm_gmem_guarded_ops = {
 	.release	= kvm_gmem_release,
 	.ioctl		= kvm_gmem_ioctl,
 #ifdef CONFIG_HAVE_KVM_ARCH_GMEM_HIDE
@@ -365,9 +380,15 @@ static struct memfile_owner_ops kvm_gmem_owner_ops = {
 #endif
 };
 
+static const struct memfile_owner_ops *kvm_gmem_ops(struct kvm *kvm)
+{
+	return kvm_arch_gmem_is_guarded(kvm) ? &kvm_gmem_guarded_ops : &kvm_gmem_owner_ops;
+}
+
 void kvm_gmem_init(struct module *module)
 {
 	kvm_gmem_owner_ops.owner = module;
+	kvm_gmem_guarded_ops.owner = module;
 }
 
 int kvm_gmem_create(struct kvm *kvm, struct kvm_create_guest_memfd *args)
@@ -381,7 +402,7 @@ int kvm_gmem_create(struct kvm *kvm, struct kvm_create_guest_memfd *args)
 	flags = kvm_gmem_file_flags(kvm, args->flags);
 
 	file = memfile_create("[kvm-gmem]", args->size, flags,
-			      &kvm_gmem_owner_ops, kvm);
+			      kvm_gmem_ops(kvm), kvm);
 	if (IS_ERR(file))
 		return PTR_ERR(file);
 	/* Put by kvm_gmem_release(). */
@@ -437,7 +458,7 @@ int kvm_gmem_prepare_memory_region(struct kvm *kvm, struct kvm_memory_slot *slot
 	if (!file)
 		return -EBADF;
 
-	if (memfile_owner_data(file, &kvm_gmem_owner_ops) != kvm ||
+	if (memfile_owner_data(file, kvm_gmem_ops(kvm)) != kvm ||
 	    !PAGE_ALIGNED(offset) || check_add_overflow(offset, size, &end) ||
 	    end > i_size_read(file_inode(file))) {
 		fput(file);

@@ -686,10 +686,15 @@ static bool rmp_fault(struct vcpu_svm *svm, pgoff_t index)
 /* As on a host with another CPU that is a bit faster. */
 static int smashed_meanwhile(unsigned long paddr)
 {
+	struct kunit *test = kunit_get_current_test();
+	unsigned long pfn = PHYS_PFN(paddr);
 	unsigned long i;
 
-	for (i = 0; i < GMEM_BLOCK; i++)
-		rmp_page(kunit_get_current_test()->priv, PHYS_PFN(paddr) + i)->large = false;
+	for (i = 0; i < GMEM_BLOCK; i++) {
+		rmp_page(test->priv, pfn + i)->large = false;
+		/* Somebody else might want to convert it. */
+		KUNIT_EXPECT_FALSE(test, folio_maybe_dma_pinned(pfn_folio(pfn + i)));
+	}
 	return 1;
 }
 
@@ -704,7 +709,15 @@ static void rmp_fault_splits(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, sev_gmem_make_private(gf->kvm, GMEM_GFN, pfn, GMEM_BLOCK));
 	KUNIT_EXPECT_EQ(test, 0, gmem_fault(gf, 7));
 
-	/* Not this time; the guest comes again. */
+	/* Not while the page may be on its way out: the guest comes again. */
+	gf->kvm->mmu_invalidate_range_start = GMEM_GFN + 7;
+	gf->kvm->mmu_invalidate_range_end = GMEM_GFN + 8;
+	gf->kvm->mmu_invalidate_in_progress = 1;
+	KUNIT_EXPECT_FALSE(test, rmp_fault(svm, 7));
+	gf->kvm->mmu_invalidate_in_progress = 0;
+	KUNIT_EXPECT_EQ(test, 0, rmp->model.calls[RMP_SMASH]);
+
+	/* Nor this time. */
 	model_fail(&rmp->model, RMP_SMASH, 0, false);
 	KUNIT_EXPECT_TRUE(test, rmp_fault(svm, 7));
 	KUNIT_EXPECT_TRUE(test, rmp_is_large(rmp, pfn + 7));
@@ -726,7 +739,6 @@ static void rmp_fault_splits(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, rmp_fault(svm, 7));
 	KUNIT_EXPECT_FALSE(test, rmp_is_large(rmp, pfn + 7));
 
-	/* The page is not pinned any more. */
 	KUNIT_EXPECT_EQ(test, 0, gmem_convert(gf, 6, 9, MEMFILE_SHARED));
 	snp_vcpu_gone(svm);
 	snp_end(gf, 0);
