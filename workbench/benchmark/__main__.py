@@ -31,6 +31,8 @@ free the memory that is not used any more.""".splitlines()
 def parse():
     parser = argparse.ArgumentParser(prog="benchmark")
     parser.add_argument("--arch", required=True)
+    parser.add_argument("--initramfs", required=True, type=pathlib.Path,
+                        help="directory of what the machines boot from")
     parser.add_argument("--work", type=str.split, help="names; none selects all")
     parser.add_argument("--jobs", type=int, default=1, help="machines at a time")
     parser.add_argument("--twice", action="store_true", help="see that figures repeat")

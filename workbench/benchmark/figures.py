@@ -22,8 +22,8 @@ def read_manifest():
 
 
 def select(manifest, names, arch):
-    """The works of these names, or all that there are on ARCH."""
-    works = {name: work for name, work in manifest["work"].items()
+    """The works of these names, or all that there are on ARCH, with what they are there."""
+    works = {name: {**work, **work.get(arch, {})} for name, work in manifest["work"].items()
              if work.get("arch", arch) == arch}
     unknown = sorted(set(names or []) - set(works))
     if unknown:

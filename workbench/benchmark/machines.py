@@ -76,11 +76,13 @@ def _boot(machines, work, options, name, tree, args):
     directory = args.results / "bench"
     plan = directory / f"{work}-{name}.plan"
     log = plan.with_suffix(".log")
+    initramfs = "initramfs-guest.cpio" if options.get("guest") else "initramfs.cpio"
     # Not a word of which kernel it is: what the machines read is the same.
     plan.write_text(f"run_test bench {GUEST_SECONDS} 'memfile-bench {work}'\n")
     start = time.monotonic()
     process = machines.start([WORKBENCH / "boot", args.arch, "lean", tree],
                              env=dict(os.environ, ICOUNT="1", PLAN=str(plan),
+                                      INITRD=str(args.initramfs / initramfs),
                                       SMP=str(options.get("smp", 1)),
                                       APPEND=f"{APPEND} {options.get('append', '')}",
                                       CPU=options.get("cpu", "")),
