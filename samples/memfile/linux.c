@@ -106,7 +106,8 @@ void *read_file(const char *path, const char *what, size_t *size)
 static void create_memory(struct machine *m)
 {
 	const struct options *o = m->options;
-	const uint64_t absent = o->protected ? GUEST_MEMFD_FLAG_PRIVATE_NO_DIRECT_MAP :
+	const uint64_t absent = o->direct_map ? 0 :
+				o->protected ? GUEST_MEMFD_FLAG_PRIVATE_NO_DIRECT_MAP :
 					       GUEST_MEMFD_FLAG_NO_DIRECT_MAP;
 	const int offered = ioctl(m->vm.fd, KVM_CHECK_EXTENSION, KVM_CAP_GUEST_MEMFD_FLAGS);
 	uint64_t flags = GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED;
@@ -120,7 +121,7 @@ static void create_memory(struct machine *m)
 	m->no_direct_map = offered & absent;
 	if (m->no_direct_map)
 		flags |= absent;
-	else
+	else if (absent)
 		fprintf(stderr,
 			"memfile-vmm: KVM_CAP_GUEST_MEMFD_FLAGS is %#x, without %#llx:\n"
 			"             guest memory stays in the kernel's direct map\n", offered,

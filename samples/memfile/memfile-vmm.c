@@ -99,6 +99,7 @@ static const char usage[] =
 "  --cpus N             how many vCPUs (2)\n"
 "  --protected          a VM that has private memory: all of it is, until the guest\n"
 "                       shares a part\n"
+"  --direct-map         do not ask the kernel to take its memory out of that\n"
 "  --attack             when the guest says where its secret is, try to get at it\n"
 "  --stats              what happens to its memory, once a second, on stderr\n"
 "\n"
@@ -121,7 +122,8 @@ static uint64_t number(const char *text, const char *option, uint64_t least, uin
 
 int main(int argc, char **argv)
 {
-	enum { KERNEL = 1, INITRD, DISK, CMDLINE, MEMORY, CPUS, PROTECTED, ATTACK, STATS };
+	enum { KERNEL = 1, INITRD, DISK, CMDLINE, MEMORY, CPUS, PROTECTED, DIRECT_MAP,
+	       ATTACK, STATS };
 	static const struct option names[] = {
 		{ "kernel", required_argument, NULL, KERNEL },
 		{ "initrd", required_argument, NULL, INITRD },
@@ -130,6 +132,7 @@ int main(int argc, char **argv)
 		{ "memory", required_argument, NULL, MEMORY },
 		{ "cpus", required_argument, NULL, CPUS },
 		{ "protected", no_argument, NULL, PROTECTED },
+		{ "direct-map", no_argument, NULL, DIRECT_MAP },
 		{ "attack", no_argument, NULL, ATTACK },
 		{ "stats", no_argument, NULL, STATS },
 		{ "help", no_argument, NULL, 'h' },
@@ -167,6 +170,9 @@ int main(int argc, char **argv)
 			break;
 		case PROTECTED:
 			options.protected = true;
+			break;
+		case DIRECT_MAP:
+			options.direct_map = true;
 			break;
 		case ATTACK:
 			options.attack = true;

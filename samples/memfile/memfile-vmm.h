@@ -101,7 +101,7 @@ struct options {
 	const char *kernel, *initrd, *disk, *cmdline;
 	unsigned int cpus;
 	uint64_t memory;		/* in bytes */
-	bool protected, attack, stats;
+	bool protected, direct_map, attack, stats;
 };
 int run_linux(const struct options *options);
 

@@ -20,6 +20,9 @@
 #include <linux/string.h>
 #include <linux/uaccess.h>
 
+#include <kunit/static_stub.h>
+#include <kunit/visibility.h>
+
 #include "guest_memfd.h"
 #include "kvm_mm.h"
 
@@ -180,10 +183,13 @@ static void kvm_gmem_hide(unsigned long pfn, unsigned long nr)
 #endif
 
 #ifdef CONFIG_HAVE_KVM_ARCH_GMEM_RECLAIM
-static int kvm_gmem_reclaim(unsigned long pfn, unsigned long nr)
+VISIBLE_IF_KUNIT int kvm_gmem_reclaim(unsigned long pfn, unsigned long nr)
 {
+	KUNIT_STATIC_STUB_REDIRECT(kvm_gmem_reclaim, pfn, nr);
+
 	return kvm_arch_gmem_reclaim(pfn, nr);
 }
+EXPORT_SYMBOL_IF_KUNIT(kvm_gmem_reclaim);
 #endif
 
 /*

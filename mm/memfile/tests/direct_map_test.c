@@ -4,6 +4,7 @@
  * the latter is in the kernel's page tables.
  */
 #include <linux/fs.h>
+#include <linux/fs_struct.h>
 #include <linux/falloc.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
@@ -97,6 +98,7 @@ static void expect_direct_map(struct kunit *test, const struct absent_file *af)
 
 	for (index = 0; index < af->nr; index++) {
 		struct memfile_extent *extent = memfile_extent_at(memfile, index);
+		bool used = extent && test_bit(index - extent->start, extent->used);
 		bool absent = state_at(af, index) & af->absent;
 		struct folio *folio = filemap_get_folio(af->mf->file->f_mapping, index);
 		struct page *page = NULL;
@@ -105,6 +107,8 @@ static void expect_direct_map(struct kunit *test, const struct absent_file *af)
 			page = &folio->page;
 			folio_put(folio);
 		}
+		/* Who comes for a page that is used, but not there, waits for it forever. */
+		KUNIT_ASSERT_EQ_MSG(test, used, !!page, "page at %#lx", index);
 		if (memfile_extent_has(extent, index)) {
 			struct page *own = extent->page + (index - extent->start);
 
@@ -452,6 +456,48 @@ static void extents(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mock_nr_pages(mf), EXTENT + 1);
 }
 
+/* Let the kernel do without all that its shrinkers know of. */
+static void drop_caches(struct kunit *test)
+{
+	struct file *file;
+	loff_t pos = 0;
+
+	scoped_with_init_fs()
+		file = filp_open("/proc/sys/vm/drop_caches", O_WRONLY, 0);
+	if (IS_ERR(file))
+		kunit_skip(test, "no /proc/sys/vm/drop_caches");
+	KUNIT_EXPECT_EQ(test, 1, kernel_write(file, "2", 1, &pos));
+	filp_close(file, NULL);
+}
+
+/* An extent has nothing more to give, although it does not have all that is in use. */
+static void extent_shrunk(struct kunit *test)
+{
+	struct mock_file *mf = mock_create(test, EXTENT, 0);
+	struct mock_consumer *mc = mock_register(test, mf, &mmu, 0, EXTENT);
+	struct memfile_pfn mp, single, again;
+	struct memfile_extent *extent;
+
+	KUNIT_ASSERT_EQ(test, 0, memfile_lookup_pfn(&mc->consumer, 9, &mp));
+	if (!mock_fdinfo(test, mf, "memfile-reserved"))
+		kunit_skip(test, "no 2M of memory in one piece");
+	mock_punch(test, mf, 3, 1);
+	KUNIT_ASSERT_EQ(test, 0, memfile_lookup_pfn(&mc->consumer, 3, &single));
+	extent = memfile_extent_at(MEMFILE_I(file_inode(mf->file)), 9);
+	KUNIT_EXPECT_FALSE(test, list_empty(&extent->lru));
+
+	drop_caches(test);
+	KUNIT_EXPECT_EQ(test, mock_fdinfo(test, mf, "memfile-reserved"), 0);
+	KUNIT_EXPECT_TRUE(test, list_empty(&extent->lru));
+
+	/* What is in the file was not meant. */
+	KUNIT_EXPECT_EQ(test, mock_nr_pages(mf), 2);
+	KUNIT_ASSERT_EQ(test, 0, memfile_lookup_pfn(&mc->consumer, 9, &again));
+	KUNIT_EXPECT_EQ(test, again.pfn, mp.pfn);
+	KUNIT_ASSERT_EQ(test, 0, memfile_lookup_pfn(&mc->consumer, 3, &again));
+	KUNIT_EXPECT_EQ(test, again.pfn, single.pfn);
+}
+
 /* An extent is as good as its pages: what is punched does not come back to it. */
 static void extent_punched(struct kunit *test)
 {
@@ -539,6 +585,7 @@ static struct kunit_case memfile_direct_map_cases[] = {
 	KUNIT_CASE_PARAM(memory_error_before_undo, absent_gen_params),
 	KUNIT_CASE_PARAM(leak, absent_gen_params),
 	KUNIT_CASE(extents),
+	KUNIT_CASE(extent_shrunk),
 	KUNIT_CASE(extent_punched),
 	KUNIT_CASE_PARAM_ATTR(random_steps, absent_gen_params, { .speed = KUNIT_SPEED_SLOW }),
 	{ }

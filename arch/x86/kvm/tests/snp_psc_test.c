@@ -17,6 +17,7 @@
 
 #include "x86.h"
 #include "svm/svm.h"
+#include "snp_rmp.h"
 
 #define ENTRIES		40
 #define HUGE		PTRS_PER_PMD
@@ -237,7 +238,7 @@ static void random_requests(struct kunit *test)
 	int round, i, r;
 	gfn_t gfn;
 
-	prandom_seed_state(&rnd, 1);
+	prandom_seed_state(&rnd, snp_test_seed);
 	for (round = 0; round < 12; round++) {
 		memset(&psc->buffer, 0, sizeof(psc->buffer));
 		xa_destroy(&psc->ops);

@@ -71,4 +71,7 @@ void rmp_guest_wrote(struct rmp *rmp, unsigned long pfn);
 void rmp_host_accesses(struct model *model, unsigned long pfn);
 void rmp_vmrun(struct rmp *rmp, u64 vmsa, u32 asid);
 
+/* What the random tests of the module begin with: its parameter seed */
+extern unsigned long snp_test_seed;
+
 #endif /* _KVM_X86_TESTS_SNP_RMP_H */

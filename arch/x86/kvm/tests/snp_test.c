@@ -23,8 +23,8 @@
 #include "gmem.h"
 #include "snp_rmp.h"
 
-static ulong seed = 1;
-module_param(seed, ulong, 0444);
+unsigned long snp_test_seed = 1;
+module_param_named(seed, snp_test_seed, ulong, 0444);
 MODULE_PARM_DESC(seed, "What random tests begin with");
 
 static ulong ops = 1500;
@@ -923,7 +923,7 @@ static void random_ops(struct kunit *test, unsigned long nr, unsigned int flags)
 	struct rnd_state rnd;
 	unsigned long i;
 
-	prandom_seed_state(&rnd, seed);
+	prandom_seed_state(&rnd, snp_test_seed);
 	for (i = 0; i < ops; i++) {
 		/* A failure of RMPUPDATE prints a page full. */
 		if (prandom_u32_state(&rnd) % 32 == 0)

@@ -17,6 +17,7 @@
 
 #include "x86.h"
 #include "vmx/tdx.h"
+#include "tdx_module.h"
 
 #define SHARED_BIT	BIT_ULL(47)
 #define BASE		0x40000000ULL
@@ -178,7 +179,7 @@ static void random_requests(struct kunit *test)
 	int round, r;
 	u64 gpa, end;
 
-	prandom_seed_state(&rnd, 1);
+	prandom_seed_state(&rnd, tdx_test_seed);
 	mg->rnd = &rnd;
 	for (round = 0; round < 30; round++) {
 		xa_destroy(&mg->done);

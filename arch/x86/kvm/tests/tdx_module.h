@@ -116,4 +116,7 @@ void tdx_module_fail(struct tdx_module *tm, unsigned int leaf, unsigned int afte
 void tdx_module_check_gone(struct tdx_module *tm);
 void tdx_module_host_wrote(struct model *model, unsigned long pfn);
 
+/* What the random tests of the module begin with: its parameter seed */
+extern unsigned long tdx_test_seed;
+
 #endif /* _KVM_X86_TESTS_TDX_MODULE_H */

@@ -27,8 +27,8 @@
 #include "gmem.h"
 #include "tdx_module.h"
 
-static ulong seed = 1;
-module_param(seed, ulong, 0444);
+unsigned long tdx_test_seed = 1;
+module_param_named(seed, tdx_test_seed, ulong, 0444);
 MODULE_PARM_DESC(seed, "What random tests begin with");
 
 static ulong ops = 1500;
@@ -800,7 +800,7 @@ static void random_ops(struct kunit *test, unsigned long nr, unsigned int flags)
 	struct rnd_state rnd;
 	unsigned long i;
 
-	prandom_seed_state(&rnd, seed);
+	prandom_seed_state(&rnd, tdx_test_seed);
 	for (i = 0; i < ops; i++) {
 		u32 r = prandom_u32_state(&rnd);
 

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <linux/kvm.h>
 #include <linux/kvm_para.h>
+#include <sys/types.h>
 
 #include "guest.h"
 
@@ -36,6 +37,7 @@ void die(const char *fmt, ...);
 bool clock_select(const char *name);
 uint64_t clock_now(void);
 uint64_t clock_thread(void);
+uint64_t clock_process(pid_t pid);
 /* Whether it is CLOCK_MONOTONIC: one can wait for it. */
 bool clock_is_time(void);
 extern const char *clock_unit;
@@ -220,5 +222,6 @@ void work_ranges(void);
 void work_slots(void);
 void work_state(void);
 void work_owned(void);
+void work_boot(void);
 
 #endif

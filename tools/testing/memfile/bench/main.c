@@ -45,6 +45,7 @@ static const struct work {
 	{ "slots", "costs by the number of memslots", work_slots },
 	{ "state", "memory that the states take", work_state },
 	{ "owned", "a guest that owns its memory, and shares it by itself", work_owned },
+	{ "boot", "a Linux guest of samples/memfile, from start to end", work_boot },
 	{}
 };
 

@@ -83,6 +83,20 @@ uint64_t clock_thread(void)
 	return clock_kind == INSTRUCTIONS ? clock_now() : nanoseconds(CLOCK_THREAD_CPUTIME_ID);
 }
 
+/* Of a process that has ended, all its threads, and that nobody has waited for yet. */
+uint64_t clock_process(pid_t pid)
+{
+	clockid_t id;
+
+	if (clock_kind == INSTRUCTIONS) {
+		errno = ENOTSUP;
+		die("instructions of another process");
+	}
+	errno = clock_getcpuclockid(pid, &id);
+	CHECK(-errno);
+	return nanoseconds(id);
+}
+
 bool clock_is_time(void)
 {
 #ifdef __x86_64__

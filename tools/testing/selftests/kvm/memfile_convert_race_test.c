@@ -215,6 +215,8 @@ static void guest_code(struct guest_config *config)
 struct race {
 	const char *name;
 	void (*test)(struct race *race);
+	/* As long as it takes for as many conversions as were asked for */
+	bool count;
 	/* Others may have references to pages, and let go of them. */
 	bool references;
 	bool punch;
@@ -746,6 +748,8 @@ static void test_race(struct race *race)
 		start_worker(workers, &nr, race, work_poison);
 
 	sleep(seconds);
+	while (race->count && READ_ONCE(race->nr_converted) < nr_conversions)
+		usleep(100000);
 	WRITE_ONCE(stop, true);
 	for (i = 0; i < nr; i++)
 		kvm_pthread_join(workers[i].thread, NULL);
@@ -806,7 +810,7 @@ static void run_survivor(struct race *race, pid_t parent, int done)
 		.race = race,
 		.rng = new_kvm_random_state(seed),
 	};
-	int i, left = 200;
+	int i, left = 20;
 
 	/* All of the VM but the file is the parent's. */
 	for (i = 0; i <= nr_vcpus; i++)
@@ -891,7 +895,7 @@ static void test_kill(struct race *race)
 int main(int argc, char *argv[])
 {
 	struct race races[] = {
-		{ .name = "touch", .test = test_race, .flags = MMAP },
+		{ .name = "touch", .test = test_race, .flags = MMAP, .count = true },
 		{ .name = "punch", .test = test_race, .flags = SHARED_FILE, .punch = true },
 		{ .name = "references", .test = test_race, .flags = MMAP, .references = true },
 		{ .name = "slots", .test = test_race, .flags = SHARED_FILE, .slots = true },

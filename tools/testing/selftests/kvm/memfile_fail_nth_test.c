@@ -36,18 +36,24 @@ static u64 offset_of(int page)
 	return (u64)border * SZ_2M + (page - NR_PAGES / 2) * (s64)page_size;
 }
 
-static void write_debugfs(const char *file, const char *value)
+static void write_file(const char *path, const char *value)
 {
-	char path[128];
 	int fd;
 
-	snprintf(path, sizeof(path), "/sys/kernel/debug/%s", file);
 	fd = open(path, O_WRONLY);
 	if (fd < 0)
 		ksft_exit_skip("No %s\n", path);
 	TEST_ASSERT(write(fd, value, strlen(value)) == (ssize_t)strlen(value),
 		    "%s: %s", path, strerror(errno));
 	close(fd);
+}
+
+static void write_debugfs(const char *file, const char *value)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/sys/kernel/debug/%s", file);
+	write_file(path, value);
 }
 
 /* Let no allocation be exempt, and say nothing: a splat means something here. */
@@ -59,6 +65,26 @@ static void setup_fault_injection(void)
 	write_debugfs("fail_page_alloc/ignore-gfp-highmem", "N");
 	write_debugfs("fail_page_alloc/min-order", "0");
 	write_debugfs("fail_page_alloc/verbose", "0");
+}
+
+#define FAIL_NODES	"/sys/kernel/slab/radix_tree_node/failslab"
+
+/*
+ * The tree of a file's pages tries twice to get a node.  Let every try of this task fail,
+ * and nothing else.
+ */
+static void fail_nodes(bool fail)
+{
+	const char *flag = fail ? "1" : "0";
+
+	/* Or all would fail while the filters are not what they should be. */
+	write_debugfs("failslab/probability", "0");
+	write_debugfs("failslab/times", fail ? "-1" : "1");
+	write_debugfs("failslab/task-filter", flag);
+	write_debugfs("failslab/cache-filter", flag);
+	write_file("/proc/self/make-it-fail", flag);
+	write_file(FAIL_NODES, flag);
+	write_debugfs("failslab/probability", fail ? "100" : "0");
 }
 
 static int nth_fd;
@@ -399,11 +425,40 @@ TEST_F(memfile_fail_nth, pages)
 {
 	TEST_ASSERT_EQ(op_bind(self), 0);
 	each_failure(self, "allocate", op_allocate, undo_allocate);
+	/* What has been punched does not come from the block again. */
+	undo_allocate(self);
+	each_failure(self, "allocate again", op_allocate, undo_allocate);
 	/* The direct map of a block is split once, so this takes more than one. */
 	for (border = 2; border < NR_BLOCKS; border++) {
 		undo_punch(self);
 		each_failure(self, "punch", op_punch, undo_punch);
 	}
+}
+
+/* A page that does not get into the file goes back to the block that it is from. */
+TEST_F(memfile_fail_nth, nodes)
+{
+	long reserved;
+	int err;
+
+	if (access(FAIL_NODES, W_OK))
+		SKIP(return, "no " FAIL_NODES);
+
+	kvm_fallocate(self->fd, MEMFILE_ALLOCATE, 0, page_size);
+	reserved = memfile_fdinfo(self->fd, "memfile-reserved");
+	if (reserved != (long)(SZ_2M - page_size))
+		SKIP(return, "no 2M of memory in one piece");
+
+	fail_nodes(true);
+	err = op_allocate(self);
+	fail_nodes(false);
+	TEST_ASSERT_EQ(err, ENOMEM);
+	TEST_ASSERT_PRESENT(self->fd, page_size);
+	TEST_ASSERT_EQ(memfile_fdinfo(self->fd, "memfile-reserved"), reserved);
+
+	TEST_ASSERT_EQ(op_allocate(self), 0);
+	TEST_ASSERT_PRESENT(self->fd, 2 * page_size);
+	TEST_ASSERT_EQ(memfile_fdinfo(self->fd, "memfile-reserved"), reserved - (long)page_size);
 }
 
 TEST_F(memfile_fail_nth, guest)

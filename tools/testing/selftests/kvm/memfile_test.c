@@ -1331,6 +1331,81 @@ TEST_F_TIMEOUT(memfile, memory_max, 600)
 		touch_sparsely(self->vm, self->vcpu, variant->flags | no_direct_map);
 }
 
+/* A VMM whose guest grows until the kernel has to kill it for the memory of its cgroup */
+static void outgrow(const char *dir, size_t size, u64 flags)
+{
+	struct kvm_pre_fault_memory range;
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	bool prefault;
+	size_t at;
+	char *mem;
+	int fd;
+
+	memfile_cgroup_write(dir, "cgroup.procs", "0");
+	vm = create_vm(&vcpu);
+	fd = vm_create_guest_memfd(vm, size, flags);
+	mem = kvm_mmap(size, PROT_READ | PROT_WRITE, MAP_SHARED, fd);
+	vm_set_user_memory_region2(vm, SLOT, KVM_MEM_GUEST_MEMFD, gpa(0), size, NULL, fd, 0);
+	memfile_guest_fill(vcpu, gpa(0), pattern(0));
+
+	/* Whoever can in turn: the host, the guest, or nobody. */
+	prefault = kvm_has_cap(KVM_CAP_PRE_FAULT_MEMORY);
+	for (at = page_size; at < size; at += page_size) {
+		range = (struct kvm_pre_fault_memory) { .gpa = gpa(0) + at, .size = page_size };
+		if (flags & GUEST_MEMFD_FLAG_INIT_SHARED && at / page_size % 3 == 0)
+			mem[at] = 1;
+		else if (prefault && at / page_size % 3 == 1)
+			vcpu_ioctl(vcpu, KVM_PRE_FAULT_MEMORY, &range);
+		else
+			kvm_fallocate(fd, MEMFILE_ALLOCATE, at, page_size);
+	}
+	_exit(0);
+}
+
+static void kill_by_oom(u64 flags)
+{
+	const size_t max = SZ_16M, slack = SZ_2M;
+	u64 before = memfile_meminfo("Unevictable"), charged, killed;
+	char dir[64], limit[32];
+	int status;
+	pid_t pid;
+
+	if (!memfile_cgroup_enter(dir))
+		ksft_exit_skip("no memory cgroups\n");
+	/* But only the VMM is to be there to be killed. */
+	memfile_cgroup_write(MEMFILE_CGROUP, "cgroup.procs", "0");
+	snprintf(limit, sizeof(limit), "%lu", max);
+	memfile_cgroup_write(dir, "memory.max", limit);
+
+	pid = fork();
+	TEST_ASSERT(pid >= 0, "fork() failed");
+	if (!pid)
+		outgrow(dir, 2 * max, flags);
+	TEST_ASSERT_EQ(waitpid(pid, &status, 0), pid);
+	killed = memfile_cgroup_read(dir, "memory.events", "oom_kill");
+	TEST_ASSERT(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && killed == 1,
+		    "flags 0x%lx: status 0x%x, %lu processes were killed", flags, status, killed);
+
+	charged = memfile_cgroup_leave(dir, slack);
+	TEST_ASSERT(charged <= slack, "flags 0x%lx: %lu bytes are still charged", flags, charged);
+	TEST_ASSERT(unevictable_reaches(before + slack),
+		    "flags 0x%lx: %lu bytes were unevictable, %lu are", flags, before,
+		    memfile_meminfo("Unevictable"));
+}
+
+/*
+ * What a VMM had whose end nobody wanted comes back, too.  That it is in the direct map
+ * again is for the KUnit test of free memory to see, which follows (direct_map_kunit).
+ */
+TEST_F_TIMEOUT(memfile, oom_kill, 600)
+{
+	u64 no_direct_map = vm_check_cap(self->vm, KVM_CAP_GUEST_MEMFD_FLAGS) &
+			    GUEST_MEMFD_FLAG_NO_DIRECT_MAP;
+
+	kill_by_oom(variant->flags | no_direct_map);
+}
+
 int main(int argc, char *argv[])
 {
 	page_size = getpagesize();

@@ -21,19 +21,22 @@ struct race;
 /* The first two have no default here. */
 static int nr_vcpus;
 static int nr_kills;
+static int nr_conversions;
 static int seconds = 1;
 static const char *only;
 static u32 seed;
 
 static inline void race_help(const char *name)
 {
-	printf("Usage: %s [-h] [-s seconds] [-r seed] [-v vcpus] [-k kills] [-t test]\n"
+	printf("Usage: %s [-h] [-s seconds] [-r seed] [-v vcpus] [-k kills] [-c conversions]\n"
+	       "       [-t test]\n"
 	       " -s: length of each race (default: %d)\n"
 	       " -r: seed of the random operations (default: the time)\n"
 	       " -v: number of vCPUs, up to %d (default: %d)\n"
 	       " -k: how many VMMs to kill (default: %d)\n"
+	       " -c: how many conversions a test that counts them waits for (default: %d)\n"
 	       " -t: only this one of the tests\n",
-	       name, seconds, MAX_VCPUS, nr_vcpus, nr_kills);
+	       name, seconds, MAX_VCPUS, nr_vcpus, nr_kills, nr_conversions);
 }
 
 static inline void race_options(int argc, char *argv[])
@@ -42,7 +45,7 @@ static inline void race_options(int argc, char *argv[])
 
 	seed = time(NULL);
 
-	while ((opt = getopt(argc, argv, "hs:r:v:k:t:")) != -1) {
+	while ((opt = getopt(argc, argv, "hs:r:v:k:c:t:")) != -1) {
 		switch (opt) {
 		case 's':
 			seconds = atoi_positive("Seconds", optarg);
@@ -57,6 +60,9 @@ static inline void race_options(int argc, char *argv[])
 			break;
 		case 'k':
 			nr_kills = atoi_non_negative("Number of kills", optarg);
+			break;
+		case 'c':
+			nr_conversions = atoi_non_negative("Number of conversions", optarg);
 			break;
 		case 't':
 			only = optarg;
@@ -96,7 +102,7 @@ static inline void race_run(struct race *race, const char *name,
 			    void (*test)(struct race *race))
 {
 	/* Generous: emulated, on a debug kernel, with all of it at work. */
-	int deciseconds = 10 * (60 + 10 * seconds + 5 * nr_kills);
+	int deciseconds = 10 * (60 + 10 * seconds + 5 * nr_kills + nr_conversions / 50);
 	pid_t pid;
 
 	if (only && strcmp(only, name)) {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What becomes of a VM if the sanitizer of memory files finds that a step was taken with
- * its memory that must not be.  The VM is a real one, made through /dev/kvm, and so are
- * its vCPU and its guest_memfd.  It never gets to run guest code.
+ * What userspace cannot see, or bring about, of guest_memfd: who is asked to give pages
+ * back, and what becomes of a VM if the sanitizer of memory files finds that a step was
+ * taken with its memory that must not be.  The VM is a real one, made through /dev/kvm,
+ * and so are its vCPU and its guest_memfd.  It never gets to run guest code.
  */
 #include <linux/fdtable.h>
 #include <linux/file.h>
@@ -20,7 +21,28 @@
 #include <kunit/static_stub.h>
 #include <kunit/test.h>
 
-#include "../../../../mm/memfile/sanitizer.h"
+#include "../../mm/memfile/sanitizer.h"
+#include "guest_memfd.h"
+
+/**
+ * struct vm_type - a kind of VM whose memory can be private
+ * @number: For KVM_CREATE_VM.
+ * @guarded: Whether something other than KVM guards private pages.
+ */
+struct vm_type {
+	unsigned long number;
+	bool guarded;
+};
+
+static const struct vm_type vm_types[] = {
+#ifdef CONFIG_X86
+	{ KVM_X86_SW_PROTECTED_VM },
+#endif
+#ifdef CONFIG_ARM64
+	{ 0 },
+	{ KVM_VM_TYPE_ARM_PROTECTED, .guarded = true },
+#endif
+};
 
 /**
  * struct vm - a VM, as its VMM sees it
@@ -90,8 +112,20 @@ static struct file *open_kvm(void)
 	return kvm;
 }
 
+/* What there is to do until a vCPU can run. */
+static void init_vcpu(struct kunit *test, struct vm *vm, void __user *argp)
+{
+#ifdef CONFIG_ARM64
+	unsigned long arg = (__force unsigned long)argp;
+
+	KUNIT_ASSERT_EQ(test, 0, do_ioctl(vm->vm, KVM_ARM_PREFERRED_TARGET, arg));
+	KUNIT_ASSERT_EQ(test, 0, do_ioctl(vm->vcpu, KVM_ARM_VCPU_INIT, arg));
+#endif
+}
+
 static struct vm create_vm(struct kunit *test)
 {
+	const struct vm_type *type = test->param_value;
 	struct kvm_create_guest_memfd create = { .size = PAGE_SIZE };
 	struct kvm_userspace_memory_region2 region = {
 		.flags = KVM_MEM_GUEST_MEMFD,
@@ -111,11 +145,12 @@ static struct vm create_vm(struct kunit *test)
 	if (IS_ERR(kvm))
 		kunit_skip(test, "no /dev/kvm");
 	keep_file(test, kvm);
-	fd = do_ioctl(kvm, KVM_CREATE_VM, KVM_X86_SW_PROTECTED_VM);
+	fd = do_ioctl(kvm, KVM_CREATE_VM, type->number);
 	if (fd == -EINVAL)
-		kunit_skip(test, "no software-protected VMs");
+		kunit_skip(test, "no such VMs");
 	vm.vm = keep_fd(test, fd);
 	vm.vcpu = keep_fd(test, do_ioctl(vm.vm, KVM_CREATE_VCPU, 0));
+	init_vcpu(test, &vm, argp);
 
 	fd = ioctl_user(vm.vm, KVM_CREATE_GUEST_MEMFD, argp, &create, sizeof(create));
 	KUNIT_ASSERT_GE(test, fd, 0);
@@ -178,32 +213,66 @@ static void violation_ends_vm(struct kunit *test)
 	/* A vCPU that is running leaves the guest, and KVM_RUN, too. */
 	KUNIT_EXPECT_TRUE(test, kvm_test_request(KVM_REQ_VM_DEAD, vcpu));
 	KUNIT_EXPECT_EQ(test, run(&vm), -EIO);
-	KUNIT_EXPECT_EQ(test, do_ioctl(vm.vcpu, KVM_NMI, 0), -EIO);
+	KUNIT_EXPECT_EQ(test, do_ioctl(vm.vcpu, KVM_GET_MP_STATE, 0), -EIO);
 	KUNIT_EXPECT_EQ(test, do_ioctl(vm.vm, KVM_CHECK_EXTENSION, KVM_CAP_NR_VCPUS), -EIO);
 	KUNIT_EXPECT_EQ(test, do_ioctl(vm.vm, KVM_CREATE_VCPU, 1), -EIO);
 	expect_alive(test, &other);
 }
 
-static int vm_dead_init(struct kunit *test)
+#ifdef CONFIG_HAVE_KVM_ARCH_GMEM_RECLAIM
+static unsigned int nr_reclaimed;
+
+static int count_reclaimed(unsigned long pfn, unsigned long nr)
+{
+	nr_reclaimed += nr;
+	return 0;
+}
+
+/* What nobody guards, nobody has to give back: whoever was asked might wipe it. */
+static void guarded_pages_are_reclaimed(struct kunit *test)
+{
+	const struct vm_type *type = test->param_value;
+	struct vm vm = create_vm(test);
+
+	nr_reclaimed = 0;
+	kunit_activate_static_stub(test, kvm_gmem_reclaim, count_reclaimed);
+	KUNIT_EXPECT_EQ(test, 0, vfs_fallocate(vm.gmem,
+					       FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE,
+					       0, PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, nr_reclaimed, type->guarded);
+}
+#endif
+
+static int gmem_vm_init(struct kunit *test)
 {
 	nr_reported = 0;
 	kunit_activate_static_stub(test, memfile_report, count_reports);
 	return 0;
 }
 
-static struct kunit_case vm_dead_cases[] = {
-	KUNIT_CASE(violation_ends_vm),
+static void describe_type(const struct vm_type *type, char *desc)
+{
+	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "type %#lx", type->number);
+}
+
+KUNIT_ARRAY_PARAM(vm_types, vm_types, describe_type);
+
+static struct kunit_case gmem_vm_cases[] = {
+#ifdef CONFIG_HAVE_KVM_ARCH_GMEM_RECLAIM
+	KUNIT_CASE_PARAM(guarded_pages_are_reclaimed, vm_types_gen_params),
+#endif
+	KUNIT_CASE_PARAM(violation_ends_vm, vm_types_gen_params),
 	{}
 };
 
-static struct kunit_suite vm_dead_suite = {
-	.name = "kvm_vm_dead",
-	.init = vm_dead_init,
-	.test_cases = vm_dead_cases,
+static struct kunit_suite gmem_vm_suite = {
+	.name = "kvm_gmem_vm",
+	.init = gmem_vm_init,
+	.test_cases = gmem_vm_cases,
 };
 
-kunit_test_suite(vm_dead_suite);
+kunit_test_suite(gmem_vm_suite);
 
-MODULE_DESCRIPTION("KUnit tests of a VM whose memory was found to be in a wrong state");
+MODULE_DESCRIPTION("KUnit tests of guest_memfd as part of a VM");
 MODULE_LICENSE("GPL");
 MODULE_IMPORT_NS("EXPORTED_FOR_KUNIT_TESTING");
