@@ -11,9 +11,11 @@
 #include <asm/kvm_para.h>
 #include <asm/pvclock-abi.h>
 
+#include "apic.h"
 #include "kvm_test_harness.h"
 #include "memfile_util.h"
 #include "svm_util.h"
+#include "userfaultfd_util.h"
 
 #define NR_PAGES	16
 #define SIZE		(NR_PAGES * PAGE_SIZE)
@@ -29,6 +31,11 @@
 #define PAGE_DATA	3
 #define PAGE_VMCB	4
 
+/* Behind the file: what the guest has in ordinary memory, and how it is told of it */
+#define PAGE_ABSENT	NR_PAGES
+#define NR_ABSENT	2
+#define READY_VECTOR	0xec
+
 enum guest_op {
 	OP_NOTHING,
 	OP_WRMSR,	/* @arg0, @arg1; the result is the exception or 0 */
@@ -36,6 +43,7 @@ enum guest_op {
 	OP_NESTED,	/* the exit code of an L2 that does VMMCALL */
 	OP_FILL,	/* page @arg0 with @arg1 */
 	OP_CHECK,	/* the number of words in page @arg0 that are not @arg1 */
+	OP_ABSENT,	/* the word at @arg0, that KVM is to tell of by @arg1 when it is there */
 };
 
 struct guest_cmd {
@@ -49,6 +57,64 @@ static struct guest_cmd guest_cmd;
 static gpa_t gpa(int page)
 {
 	return MEMFILE_GPA + page * PAGE_SIZE;
+}
+
+/* How often KVM has told the guest to wait, and to go on; and for what */
+static u64 nr_waits, nr_ready;
+static u64 waits_for;
+static bool woken;
+
+static struct kvm_vcpu_pv_apf_data *guest_apf_data(void)
+{
+	return (void *)gpa(PAGE_DATA);
+}
+
+/* The token is in CR2, and the reason is a word that KVM has written before. */
+static void guest_pf_handler(struct ex_regs *regs)
+{
+	struct kvm_vcpu_pv_apf_data *data = guest_apf_data();
+
+	GUEST_ASSERT_EQ(READ_ONCE(data->flags), KVM_PV_REASON_PAGE_NOT_PRESENT);
+	asm volatile("mov %%cr2, %0" : "=r"(waits_for));
+	WRITE_ONCE(data->flags, 0);
+	WRITE_ONCE(nr_waits, nr_waits + 1);
+}
+
+static void guest_ready_handler(struct ex_regs *regs)
+{
+	struct kvm_vcpu_pv_apf_data *data = guest_apf_data();
+	u32 token = READ_ONCE(data->token);
+
+	WRITE_ONCE(data->token, 0);
+	wrmsr(MSR_KVM_ASYNC_PF_ACK, 1);
+	x2apic_write_reg(APIC_EOI, 0);
+	/* Enabled, KVM tells the guest that there is nothing any more that it waits for. */
+	if (token == ~0U) {
+		WRITE_ONCE(woken, true);
+		return;
+	}
+	GUEST_ASSERT_EQ(token, (u32)waits_for);
+	WRITE_ONCE(nr_ready, nr_ready + 1);
+}
+
+static u64 guest_read_absent(u64 *word, u64 apf)
+{
+	u64 before = nr_ready, val;
+
+	x2apic_enable();
+	woken = false;
+	wrmsr(MSR_KVM_ASYNC_PF_INT, READY_VECTOR);
+	wrmsr(MSR_KVM_ASYNC_PF_EN, apf);
+	/* With an interrupt to come that it cannot take, a vCPU is not told to wait. */
+	sti_nop();
+	while (!READ_ONCE(woken))
+		cpu_relax();
+	/* Told to wait, the guest tries it again, and KVM has the vCPU wait. */
+	val = READ_ONCE(*word);
+	while (READ_ONCE(nr_ready) == before)
+		cpu_relax();
+	cli();
+	return val;
 }
 
 static void l2_guest_code(void)
@@ -85,6 +151,9 @@ static void guest_code(struct svm_test_data *svm)
 		case OP_CHECK:
 			for (i = 0; i < MEMFILE_PAGE_WORDS; i++)
 				result += READ_ONCE(page[i]) != arg1;
+			break;
+		case OP_ABSENT:
+			result = guest_read_absent(page, arg1);
 			break;
 		}
 		GUEST_SYNC1(result);
@@ -347,12 +416,65 @@ TEST_F(no_direct_map, steal_time)
 	ASSERT_NE(st->version, version);
 }
 
-/* The words are written by the kernel when a page that the guest waits for is there. */
+static struct kvm_vm *absent_vm;
+static char absent_content[PAGE_SIZE] __aligned(PAGE_SIZE);
+
+/* The page comes when the guest knows that it has to wait for it, or never will. */
+static int bring_absent(int uffd_mode, int uffd, struct uffd_msg *msg)
+{
+	struct uffdio_copy copy = {
+		.dst = msg->arg.pagefault.address & PAGE_MASK,
+		.src = (u64)absent_content,
+		.len = PAGE_SIZE,
+	};
+	u64 *waits = addr_gva2hva(absent_vm, (gva_t)&nr_waits);
+	u64 *ready = addr_gva2hva(absent_vm, (gva_t)&nr_ready);
+	int tries;
+
+	for (tries = 0; tries < 50 && READ_ONCE(*waits) == READ_ONCE(*ready); tries++)
+		usleep(100000);
+	return ioctl(uffd, UFFDIO_COPY, &copy);
+}
+
+/*
+ * The words are written by the kernel when a page that the guest waits for is not there,
+ * and when it is.  Of the file no page is ever absent for long, so it is another one.
+ */
 TEST_F(no_direct_map, async_pf)
 {
+	const u64 apf = gpa(PAGE_DATA) | KVM_ASYNC_PF_ENABLED | KVM_ASYNC_PF_SEND_ALWAYS |
+			KVM_ASYNC_PF_DELIVERY_AS_INT;
+	const u64 pattern = 0xab5e27ab5e27ab5eULL;
+	struct uffd_desc *uffd;
+	char *mem;
+	u64 i;
+
 	TEST_REQUIRE(kvm_cpu_has(X86_FEATURE_KVM_ASYNC_PF));
-	ASSERT_EQ(guest_do(self->vcpu, OP_WRMSR, MSR_KVM_ASYNC_PF_EN,
-			   gpa(PAGE_DATA) | KVM_ASYNC_PF_ENABLED), 0);
+	TEST_REQUIRE(kvm_cpu_has(X86_FEATURE_KVM_ASYNC_PF_INT));
+	TEST_REQUIRE(kvm_cpu_has(X86_FEATURE_X2APIC));
+	vm_install_exception_handler(self->vm, PF_VECTOR, guest_pf_handler);
+	vm_install_exception_handler(self->vm, READY_VECTOR, guest_ready_handler);
+
+	mem = kvm_mmap(NR_ABSENT * PAGE_SIZE, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	vm_set_user_memory_region2(self->vm, SLOT + 1, 0, gpa(PAGE_ABSENT),
+				   NR_ABSENT * PAGE_SIZE, mem, -1, 0);
+	*(u64 *)absent_content = pattern;
+	absent_vm = self->vm;
+	uffd = uffd_setup_demand_paging(UFFDIO_REGISTER_MODE_MISSING, 0, mem,
+					NR_ABSENT * PAGE_SIZE, 1, bring_absent);
+
+	for (i = 1; i <= NR_ABSENT; i++) {
+		ASSERT_EQ(pattern, guest_do(self->vcpu, OP_ABSENT,
+					    gpa(PAGE_ABSENT + i - 1), apf));
+		sync_global_from_guest(self->vm, nr_waits);
+		sync_global_from_guest(self->vm, nr_ready);
+		ASSERT_EQ(i, nr_waits);
+		ASSERT_EQ(i, nr_ready);
+		/* The next time the words are in another page. */
+		kvm_fallocate(self->fd, MEMFILE_PUNCH, PAGE_DATA * PAGE_SIZE, PAGE_SIZE);
+	}
+	uffd_stop_demand_paging(uffd);
 }
 
 /* The instruction, its operand and the page tables are all in such memory. */
