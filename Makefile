@@ -23,7 +23,7 @@ run: deps	## boot the kernel with the series and run the sample VMM in it
 test: deps	## every test on both architectures: what CI runs
 	@workbench/test
 
-soak: deps	## the same tests at full length and on a KASAN kernel
+soak: deps	## the same tests at full length and on a KASAN kernel, of x86_64 or ARCH
 	@workbench/soak
 
 bench: deps	## count what things cost, on the unpatched kernel and on ours
