@@ -474,4 +474,14 @@ static inline long pvm_status(const char *key)
 	return val;
 }
 
+/*
+ * Memory that no page of a guest, no page table and no donation to EL2 takes, in bytes.
+ * What slabs hold counts as if it were free: KASAN keeps for long what was freed there,
+ * and kmemleak, which looks for what was not, keeps records.
+ */
+static inline u64 pvm_memory_left(void)
+{
+	return memfile_meminfo("MemFree") + memfile_meminfo("Slab");
+}
+
 #endif /* SELFTEST_KVM_ARM64_PVM_H */
