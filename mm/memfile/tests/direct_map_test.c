@@ -457,7 +457,7 @@ static void extents(struct kunit *test)
 }
 
 /* Let the kernel do without all that its shrinkers know of. */
-static void drop_caches(struct kunit *test)
+static void shrink_slabs(struct kunit *test)
 {
 	struct file *file;
 	loff_t pos = 0;
@@ -486,7 +486,7 @@ static void extent_shrunk(struct kunit *test)
 	extent = memfile_extent_at(MEMFILE_I(file_inode(mf->file)), 9);
 	KUNIT_EXPECT_FALSE(test, list_empty(&extent->lru));
 
-	drop_caches(test);
+	shrink_slabs(test);
 	KUNIT_EXPECT_EQ(test, mock_fdinfo(test, mf, "memfile-reserved"), 0);
 	KUNIT_EXPECT_TRUE(test, list_empty(&extent->lru));
 
