@@ -474,14 +474,31 @@ static inline long pvm_status(const char *key)
 	return val;
 }
 
+/* Pages that the CPUs have to themselves, for the next allocations, in bytes. */
+static inline u64 pvm_percpu_pages(void)
+{
+	u64 nr = 0, count;
+	char line[256];
+	FILE *f;
+
+	f = fopen("/proc/zoneinfo", "r");
+	TEST_ASSERT(f, "Can't open /proc/zoneinfo");
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, " count: %lu", &count) == 1)
+			nr += count;
+	fclose(f);
+	return nr * getpagesize();
+}
+
 /*
  * Memory that no page of a guest, no page table and no donation to EL2 takes, in bytes.
  * What slabs hold counts as if it were free: KASAN keeps for long what was freed there,
- * and kmemleak, which looks for what was not, keeps records.
+ * and kmemleak, which looks for what was not, keeps records.  From there it gets to the
+ * CPUs' lists first, which MemFree does not know of.
  */
 static inline u64 pvm_memory_left(void)
 {
-	return memfile_meminfo("MemFree") + memfile_meminfo("Slab");
+	return memfile_meminfo("MemFree") + memfile_meminfo("Slab") + pvm_percpu_pages();
 }
 
 #endif /* SELFTEST_KVM_ARM64_PVM_H */
