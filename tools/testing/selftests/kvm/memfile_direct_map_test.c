@@ -145,10 +145,12 @@ TEST_F(memfile_direct_map, files)
 /* What KVM says must follow from how the host was booted. */
 TEST(capabilities)
 {
-	const bool keep = file_has("/sys/module/memfile/parameters/private_direct_map", "keep");
+	const char *policy = "/sys/module/memfile/parameters/private_direct_map";
+	const bool keep = file_has(policy, "keep");
 	struct kvm_vm *vm = vm_create_barebones_type(memfile_convert_shape().type);
 	const u64 listed = vm_check_cap(vm, KVM_CAP_GUEST_MEMFD_FLAGS);
 
+	TEST_ASSERT(keep != file_has(policy, "remove"), "The policy is neither keep nor remove");
 	if (file_has("/proc/cmdline", "memfile.private_direct_map=keep"))
 		TEST_ASSERT(keep, "The policy is not what the command line says");
 	if (direct_map_is_fixed())

@@ -885,48 +885,6 @@ TEST_F(memfile_routes, kcore)
 	test_route(self, variant, &route);
 }
 
-/* Whether private pages of a file have a direct map that has no flag about it */
-static bool policy_is_remove(void)
-{
-	char policy[16] = {};
-	int fd = open("/sys/module/memfile/parameters/private_direct_map", O_RDONLY);
-
-	TEST_ASSERT(fd >= 0 && read(fd, policy, sizeof(policy) - 1) > 0,
-		    "memfile.private_direct_map: %s", strerror(errno));
-	kvm_close(fd);
-	TEST_ASSERT(!strcmp(policy, "remove\n") || !strcmp(policy, "keep\n"),
-		    "memfile.private_direct_map is '%s'", policy);
-	return policy[0] == 'r';
-}
-
-TEST(policy)
-{
-	struct kvm_vm *vm = ____vm_create(memfile_convert_shape());
-	u64 flag = vm_check_cap(vm, KVM_CAP_GUEST_MEMFD_FLAGS) &
-		   GUEST_MEMFD_FLAG_PRIVATE_NO_DIRECT_MAP;
-	struct image *buf = kvm_mmap(page_size, PROT_READ | PROT_WRITE,
-				     MAP_SHARED | MAP_ANONYMOUS, -1);
-	struct target target;
-	int fd, ret;
-
-	if (!policy_is_remove())
-		flag = 0;
-	ASSERT_EQ(flag, vm_check_cap(vm, KVM_CAP_GUEST_MEMFD_DIRECT_MAP));
-
-	fd = vm_create_guest_memfd(vm, page_size,
-				   GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED);
-	target = make_target(fd, getpid());
-	ASSERT_EQ(0, memfile_fdinfo(fd, "memfile-no-direct-map"));
-	memfile_convert(fd, 0, page_size, true);
-	ASSERT_EQ(flag ? page_size : 0, memfile_fdinfo(fd, "memfile-no-direct-map"));
-
-	ret = route_kcore(&target, buf);
-	if (ret == NO_SUCH_ROUTE)
-		SKIP(return, "no /proc/kcore");
-	ASSERT_EQ(flag ? ENODATA : 0, ret);
-	ASSERT_EQ(!flag, id_is_at(buf->id, target.seed));
-}
-
 int main(int argc, char *argv[])
 {
 	memfile_require_convert();
